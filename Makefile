@@ -1,0 +1,66 @@
+# Everything runs in .venv, which the first target that needs it sets up.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/lua-lightning
+PHOTOS ?= data/photos
+ARGS ?=
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: setup
+setup: $(STAMP) ## install everything into .venv (again only when requirements change)
+
+$(STAMP): requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(STAMP)
+
+.PHONY: data
+data: setup ## fetch and prepare the default photographs (PHOTOS=data/photos)
+	@$(BIN)/python -m data photos --out $(PHOTOS)
+
+.PHONY: train-stage1
+train-stage1: data ## train the adapter, stage I (RESUME=1 goes on with the last run; ARGS="train.steps=100 ...")
+	@$(RUN) train experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume)
+
+.PHONY: evaluate
+evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=lua-tiny-d16)
+	@$(RUN) evaluate $(or $(ADAPTER),lua-tiny-d16) experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS)
+
+.PHONY: mlflow-ui
+mlflow-ui: setup ## open the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
+	@$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(or $(PORT),5000)
+
+.PHONY: doctor
+doctor: setup ## say what is here and what is missing
+	@$(RUN) doctor
+
+.PHONY: zoo-codecs
+zoo-codecs: data ## rebuild the embedded autoencoders tiny-d16 and tiny-d4
+	$(RUN) train-codec experiments/zoo/codec-d16.yaml photos=$(PHOTOS)
+	$(RUN) train-codec experiments/zoo/codec-d4.yaml photos=$(PHOTOS)
+
+.PHONY: zoo-adapter
+zoo-adapter: data ## rebuild the embedded adapter lua-tiny-d16 (RESUME=1 goes on)
+	$(RUN) train experiments/zoo/lua-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+
+.PHONY: test
+test: setup ## run the test suite
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+.PHONY: test-slow
+test-slow: setup ## run the long checks (speed proofs, servers that die, kill and resume)
+	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright

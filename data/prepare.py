@@ -1,0 +1,192 @@
+"""Turn originals into stored photographs: near-duplicates out, reduced until sharp, split by hash."""
+
+import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.candidates import Candidate, Harvest, Sharpness
+from lua_lightning.errors import UserError
+from lua_lightning.images import UnusableImage, downscale, read_image, resize, to_tensor, write_image
+from lua_lightning.photos import Photo, Skipped, Split, file_sha256, split_by_hash
+
+TILE = 128
+REDUCTION_STEP = math.sqrt(2)
+DUPLICATE_BITS = 4
+BITS_SET = np.array([bin(byte).count("1") for byte in range(256)])
+LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    candidate: Candidate
+    file: str
+    source_sha256: str
+    fingerprint: np.ndarray
+    original_pixels: int
+    width: int
+    height: int
+    reduced_by: float
+    softness: float
+
+
+def prepare(
+    harvest: Harvest, folder: Path, sharpness: Sharpness, val_fraction: float, workers: int
+) -> tuple[list[Photo], list[Skipped]]:
+    """Write the usable candidates into `folder` as 8-bit RGB PNG.
+
+    Returns:
+        The photographs in the order of their file names, and all that was left out.
+
+    Raises:
+        UserError: Fewer than two candidates are usable; the sentence says what was found.
+    """
+    names = _file_names(harvest.candidates)
+    # Threads, not processes: decoding, resizing and compressing all run outside the interpreter's lock.
+    with ThreadPoolExecutor(workers) as pool:
+        prepare_one = partial(_prepare_one, folder=folder, sharpness=sharpness)
+        results = list(pool.map(prepare_one, harvest.candidates, names))
+    prepared, duplicates = _without_duplicates([result for result in results if isinstance(result, _Prepared)])
+    for result, _ in duplicates:
+        (folder / result.file).unlink()
+    skipped = harvest.skipped + [result for result in results if isinstance(result, Skipped)]
+    skipped += [Skipped(result.candidate.source, reason) for result, reason in duplicates]
+    if len(prepared) < 2:
+        raise UserError(_nothing_usable(len(harvest.candidates), len(prepared), skipped))
+    splits = split_by_hash([result.source_sha256 for result in prepared], val_fraction)
+    photos = [_photo(result, split, folder) for result, split in zip(prepared, splits, strict=True)]
+    return sorted(photos, key=lambda photo: photo.file), skipped
+
+
+def softness(luminance: Tensor) -> float:
+    """Return how well bicubic alone restores an image, as PSNR in dB: high is soft, low is sharp.
+
+    The image is halved and doubled again. The PSNR counts the quarter of the 128 px tiles that lose most, so that sky
+    and blurred background do not decide.
+
+    Args:
+        luminance: Shape (1, 1, H, W), in [-1, 1].
+    """
+    height, width = luminance.shape[-2:]
+    tile = min(TILE, height, width) // 2 * 2
+    luminance = luminance[..., : height // tile * tile, : width // tile * tile]
+    restored = resize(downscale(luminance, 2), (luminance.shape[-2], luminance.shape[-1]))
+    losses = F.avg_pool2d((restored - luminance).square(), tile).flatten()
+    worst = losses.topk(max(1, len(losses) // 4)).values.mean().item()
+    return 10 * math.log10(4 / max(worst, 1e-10))
+
+
+def find_sharp_size(luminance: Tensor, sharpness: Sharpness) -> tuple[float, float]:
+    """Return by how much to reduce an image, in steps of sqrt(2), and its softness then.
+
+    That is the first size to reach the target; where none does before the short side falls below `min_side`, the
+    sharpest of those tried (grain and coarse subjects do not always gain from being reduced).
+    """
+    short_side = min(luminance.shape[-2:])
+    tried = []
+    reduced_by = 1.0
+    while round(short_side / reduced_by) >= sharpness.min_side or not tried:
+        smaller = downscale(luminance, reduced_by) if tried else luminance
+        tried.append((reduced_by, softness(smaller)))
+        if tried[-1][1] <= sharpness.target_softness:
+            return tried[-1]
+        reduced_by = REDUCTION_STEP ** len(tried)
+    return min(tried, key=lambda size: size[1])
+
+
+def fingerprint(luminance: Tensor) -> np.ndarray:
+    """Return the 64-bit difference hash of an image, 8 bytes, nearly the same for one picture at any size.
+
+    Each bit says whether one cell of an 8x9 thumbnail is brighter than its right-hand neighbour (dHash, N. Krawetz).
+    """
+    thumbnail = resize(luminance, (8, 9))[0, 0]
+    return np.packbits((thumbnail[:, :-1] > thumbnail[:, 1:]).numpy())
+
+
+def _prepare_one(candidate: Candidate, file: str, *, folder: Path, sharpness: Sharpness) -> _Prepared | Skipped:
+    try:
+        array = read_image(candidate.path)
+    except UnusableImage as error:
+        return Skipped(candidate.source, error.reason)
+    height, width = array.shape[:2]
+    if min(height, width) < sharpness.min_side:
+        return Skipped(
+            candidate.source, f"too small: {width}x{height} pixels, short side below --min-side {sharpness.min_side}"
+        )
+    images = to_tensor(array)
+    luminance = (images * LUMA).sum(1, keepdim=True)
+    reduced_by, left_soft = find_sharp_size(luminance, sharpness)
+    if left_soft > sharpness.max_softness:
+        return Skipped(candidate.source, f"soft at every size: bicubic alone restores it to {left_soft:.1f} dB")
+    if reduced_by > 1:
+        images = downscale(images, reduced_by)
+    write_image(folder / file, images)
+    return _Prepared(
+        candidate=candidate,
+        file=file,
+        source_sha256=file_sha256(candidate.path),
+        fingerprint=fingerprint(luminance),
+        original_pixels=height * width,
+        width=images.shape[-1],
+        height=images.shape[-2],
+        reduced_by=round(reduced_by, 4),
+        softness=round(left_soft, 2),
+    )
+
+
+def _file_names(candidates: list[Candidate]) -> list[str]:
+    names: dict[str, None] = {}  # a set that keeps its order
+    for candidate in candidates:
+        stem = re.sub(r"[^a-z0-9]+", "-", (candidate.name or candidate.path.stem).lower()).strip("-") or "image"
+        name, number = f"{stem}.png", 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}.png"
+        names[name] = None
+    return list(names)
+
+
+def _without_duplicates(prepared: list[_Prepared]) -> tuple[list[_Prepared], list[tuple[_Prepared, str]]]:
+    """Keep, of the pictures whose fingerprints differ in few bits, the one with the most pixels."""
+    kept: list[_Prepared] = []
+    fingerprints = np.empty((len(prepared), 8), dtype=np.uint8)
+    duplicates: list[tuple[_Prepared, str]] = []
+    for result in sorted(prepared, key=lambda result: (-result.original_pixels, result.candidate.source)):
+        differing_bits = BITS_SET[fingerprints[: len(kept)] ^ result.fingerprint].sum(1)
+        twins = np.flatnonzero(differing_bits <= DUPLICATE_BITS)
+        if len(twins):
+            twin = kept[twins[0]].candidate.source
+            duplicates.append((result, f"near-duplicate: the same picture as {twin}"))
+        else:
+            fingerprints[len(kept)] = result.fingerprint
+            kept.append(result)
+    return kept, duplicates
+
+
+def _photo(result: _Prepared, split: Split, folder: Path) -> Photo:
+    return Photo(
+        file=result.file,
+        source=result.candidate.source,
+        licence=result.candidate.licence,
+        author=result.candidate.author,
+        sha256=file_sha256(folder / result.file),
+        source_sha256=result.source_sha256,
+        width=result.width,
+        height=result.height,
+        split=split,
+        reduced_by=result.reduced_by,
+        softness=result.softness,
+    )
+
+
+def _nothing_usable(found: int, usable: int, skipped: list[Skipped]) -> str:
+    reasons = "; ".join(f"{image.source}: {image.reason}" for image in skipped[:5])
+    more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    return f"{found} images found, {usable} usable, and at least 2 are needed ({reasons or 'no files at all'}{more})"

@@ -1,0 +1,58 @@
+"""The table of recipes."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from data import dead_leaves, debian, folder, hub, packaged
+from data.candidates import Harvest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to come by photographs.
+
+    Attributes:
+        summary: One line of help.
+        add_options: Adds the recipe's own options to its command.
+        settings: What of the options decides the result; goes into the manifest.
+        collect: Brings the originals, below a work folder that is deleted afterwards where they must be fetched.
+        min_side: Default of `--min-side`.
+        fallback: Recipe that is made instead where this one's place cannot be reached.
+    """
+
+    summary: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    settings: Callable[[argparse.Namespace], dict[str, Any]]
+    collect: Callable[[argparse.Namespace, Path], Harvest]
+    min_side: int = 800
+    fallback: str | None = None
+
+
+def _recipe(summary: str, module: ModuleType, **facts: Any) -> Recipe:
+    return Recipe(summary, module.add_options, module.settings, module.collect, **facts)
+
+
+def _packaged_and_dead_leaves(options: argparse.Namespace, work: Path) -> Harvest:
+    return packaged.collect(options, work) + dead_leaves.collect(options, work)
+
+
+OFFLINE = "packaged+dead-leaves"
+
+RECIPES: dict[str, Recipe] = {
+    "photos": _recipe("photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE),
+    "folder": _recipe("your own images", folder),
+    "hub": _recipe("images of a Hugging Face data set", hub),
+    "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
+    "dead-leaves": _recipe("synthetic images with the statistics of natural scenes", dead_leaves, min_side=256),
+    OFFLINE: Recipe(
+        "both of these: all that can be had offline",
+        dead_leaves.add_options,
+        dead_leaves.settings,
+        _packaged_and_dead_leaves,
+        min_side=256,
+    ),
+}

@@ -1,0 +1,75 @@
+"""Refuse contradictory settings before anything is loaded."""
+
+from lua_lightning.adapter import SIZES
+from lua_lightning.config import RunConfig
+from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.losses import check_weights
+from lua_lightning.pairs import SCALES
+
+CHOICES = {
+    "cache.sampling": ("detail", "grid"),
+    "cache.dtype": ("float16", "bfloat16", "float32"),
+    "cache.verify": ("full", "size"),
+    "adapter.size": tuple(SIZES),
+    "adapter.skip": ("bicubic", "none"),
+    "optim.name": ("adamw", "adam"),
+    "optim.schedule": ("cosine", "multistep"),
+    "train.precision": ("auto", "32-true", "bf16-mixed"),
+}
+POSITIVE = (
+    "cache.crop_px",
+    "cache.crops_per_photo",
+    "cache.val_crops_per_photo",
+    "cache.shard_pairs",
+    "optim.learning_rate",
+    "optim.gradient_clip",
+    "train.steps",
+    "train.batch_size",
+    "train.accumulate",
+    "train.crop_latents",
+    "train.log_every",
+    "train.checkpoint_every",
+    "validation.every",
+)
+
+
+def value_of(config: RunConfig, key: str) -> object:
+    """Return the setting with a dotted key."""
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def check_run(config: RunConfig) -> None:
+    """Refuse settings that no run could use.
+
+    Raises:
+        UserError: In one sentence, with the setting's name and what would be right.
+    """
+    for key, choices in CHOICES.items():
+        if value_of(config, key) not in choices:
+            raise unknown_name(key, str(value_of(config, key)), choices)
+    for key in POSITIVE:
+        if not value_of(config, key) > 0:  # type: ignore[operator]
+            raise UserError(f"{key}={value_of(config, key)} must be above 0")
+    check_weights(config.loss)
+    scales = config.adapter.scales
+    if not scales or set(scales) - set(SCALES):
+        raise UserError(f"adapter.scales={list(scales)} must be drawn from {list(SCALES)}")
+    if config.cache.crop_px % (8 * max(SCALES)):
+        raise UserError(
+            f"cache.crop_px={config.cache.crop_px} must be a multiple of {8 * max(SCALES)}, "
+            "so that the x4 input has whole latents"
+        )
+    if config.optim.schedule == "multistep" and not config.optim.milestones:
+        raise UserError("optim.schedule=multistep needs optim.milestones, the steps at which the rate is halved")
+    if config.optim.schedule == "cosine" and config.optim.warmup_steps >= config.train.steps:
+        raise UserError(
+            f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of train.steps={config.train.steps}: "
+            "lower the warm-up or train longer"
+        )
+    if not 0 <= config.optim.ema_decay < 1:
+        raise UserError(f"optim.ema_decay={config.optim.ema_decay} must be at least 0 and below 1")
+    if config.adapter.swin_weights and config.adapter.init_from:
+        raise UserError("adapter.swin_weights and adapter.init_from both say where the trunk starts: set one of them")

@@ -1,0 +1,84 @@
+"""The `lua-lightning` command: one subcommand per task; imports wait until a task is chosen."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lua_lightning.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    root = argparse.ArgumentParser(prog="lua-lightning", description=__import__("lua_lightning").__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser("train", help="train an adapter from an experiment file")
+    train.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+    train.add_argument("--resume", nargs="?", const="auto", metavar="RUN", help="go on with the newest run, or with RUN")
+
+    upscale = commands.add_parser("upscale", help="enlarge a photograph, or a folder of them")
+    upscale.add_argument("input", type=Path, help="image file or folder")
+    upscale.add_argument("-o", "--output", type=Path, required=True, help="image file, or folder when the input is one")
+    upscale.add_argument("--scale", type=int, default=2, help="2 or 4 (default: %(default)s)")
+    upscale.add_argument("--adapter", default="lua-tiny-d16", help="name, folder or file (default: %(default)s)")
+    upscale.add_argument("--codec", default=None, help="autoencoder of the latents (default: the adapter's own)")
+    upscale.add_argument("--tile", type=int, default=1024, help="side of a tile of the result, pixels (default: %(default)s)")
+    upscale.add_argument("--device", default=None, help="cpu, cuda or mps (default: the best there is)")
+
+    evaluate = commands.add_parser("evaluate", help="measure an adapter on held-out photographs")
+    evaluate.add_argument("adapter", nargs="?", default="lua-tiny-d16", help="name or folder (default: %(default)s)")
+    evaluate.add_argument("experiment", nargs="?", type=Path, default=Path("experiments/stage1.yaml"), help="whose data to use")
+    evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+
+    codec = commands.add_parser("train-codec", help="build an embedded autoencoder")
+    codec.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/codec-d16.yaml")
+    codec.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+
+    sync = commands.add_parser("sync", help="send a run's records that MLflow has not received")
+    sync.add_argument("run", type=Path, help="run folder, such as runs/stage1/20260131-120000")
+
+    commands.add_parser("doctor", help="say what is here and what is missing")
+    return root
+
+
+def dispatch(arguments: argparse.Namespace) -> int:
+    """Run the chosen subcommand and return the exit status."""
+    if arguments.command == "train":
+        from lua_lightning.train import main
+
+        main(arguments.experiment, arguments.overrides, arguments.resume)
+    elif arguments.command == "upscale":
+        from lua_lightning.upscale import main
+
+        return main(arguments)
+    if arguments.command == "evaluate":
+        from lua_lightning.evaluate import main
+
+        main(arguments.adapter, arguments.experiment, arguments.overrides)
+    elif arguments.command == "train-codec":
+        from lua_lightning.train_codec import main
+
+        main(arguments.experiment, arguments.overrides)
+    elif arguments.command == "sync":
+        from lua_lightning.tracking import sync
+
+        print(f"{sync(arguments.run)} records and files sent")
+    elif arguments.command == "doctor":
+        from lua_lightning.doctor import doctor
+
+        return doctor(Path.cwd())
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; a user's mistake is one sentence on stderr and status 2."""
+    try:
+        return dispatch(parser().parse_args(arguments))
+    except UserError as error:
+        print(f"lua-lightning: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

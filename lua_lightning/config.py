@@ -1,0 +1,160 @@
+"""The settings of a training run, typed; the only module that reads YAML."""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lua_lightning.errors import UserError, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclass
+class DataConfig:
+    """Where the photographs are."""
+
+    photos: str = "data/photos"  # folder with manifest.json, as `python -m data` writes it
+
+
+@dataclass
+class CacheConfig:
+    """The cached latent pairs: HR crops of photographs and their reduced versions, all encoded."""
+
+    folder: str = "cache"  # one subfolder per distinct cache; the name holds a hash of everything that made it
+    codec: str = "tiny-d16"  # embedded name, known name (sdxl, flux, ...), local folder or hub id
+    crop_px: int = 512  # side of the HR crop in pixels
+    sampling: str = "detail"  # detail: random crops by detail, any orientation; grid: non-overlapping, as published
+    crops_per_photo: int = 16  # with sampling=detail
+    val_crops_per_photo: int = 2  # from each held-out photograph, by detail, none overlapping
+    shard_pairs: int = 64  # pairs per safetensors shard
+    dtype: str = "float16"  # of the stored latents: float16, bfloat16 or float32
+    verify: str = "full"  # full: every shard's checksum at every start; size: only its size, for very large caches
+    seed: int = 0
+
+
+@dataclass
+class NetworkConfig:
+    """The network to train."""
+
+    size: str = "tiny"  # tiny, light or paper
+    scales: tuple[int, ...] = (2, 4)  # one head each
+    skip: str = "bicubic"  # bicubic: residual over bicubic; none: as published
+    swin_weights: str | None = None  # official pixel SwinIR file that warm-starts the trunk
+    init_from: str | None = None  # adapter folder, zoo name or checkpoint to start from
+    gradient_checkpointing: bool = False
+
+
+@dataclass
+class OptimConfig:
+    """The optimiser and its schedule."""
+
+    name: str = "adamw"  # adamw or adam
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    schedule: str = "cosine"  # cosine: warm-up, then cosine to zero; multistep: halve at each milestone
+    warmup_steps: int = 50
+    milestones: tuple[int, ...] = ()  # steps, for schedule=multistep
+    gradient_clip: float = 0.4  # largest gradient norm
+    ema_decay: float = 0.999  # of the averaged weights that validation and export use
+    ema_warmup: bool = True  # start with a small decay, (1 + n) / (10 + n), which short runs need
+
+
+@dataclass
+class TrainConfig:
+    """Length, batches and hardware."""
+
+    steps: int = 700
+    batch_size: int = 16  # pairs per step and process
+    accumulate: int = 1  # steps whose gradients are summed before an update
+    crop_latents: int = 32  # side of the HR latent patch of a training pair; 8 pixels each
+    precision: str = "auto"  # auto, 32-true or bf16-mixed; auto is bf16-mixed where the device has it
+    compile: bool = False  # torch.compile the adapter
+    accelerator: str = "auto"
+    devices: str = "auto"
+    num_nodes: int = 1
+    workers: int = 0  # data-loading processes
+    log_every: int = 10  # steps
+    checkpoint_every: int = 100  # steps between checkpoints to resume from
+
+
+@dataclass
+class ValidationConfig:
+    """What is measured on held-out photographs."""
+
+    every: int = 350  # steps
+    image_keys: int = 4  # crops whose image grids are logged
+
+
+@dataclass
+class TrackingConfig:
+    """Where the run is recorded; the address is MLFLOW_TRACKING_URI or the checkout's mlflow.db."""
+
+    experiment: str = "lua-lightning"
+    system_metrics: bool = True
+
+
+@dataclass
+class RunConfig:
+    """A whole training run."""
+
+    name: str = "stage1"  # of the run's folder in `runs` and of the MLflow run
+    stage: str = "stage1"
+    seed: int = 0
+    runs: str = "runs"  # folder that receives one folder per run
+    loss: dict[str, float] = field(default_factory=dict)  # weight of each term of `losses.TERMS`; 0 leaves it out
+    data: DataConfig = field(default_factory=DataConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    adapter: NetworkConfig = field(default_factory=NetworkConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def load_config(schema: type[T], path: Path | None, overrides: list[str] = ()) -> T:  # type: ignore[assignment]
+    """Return `schema` filled from a YAML file and `key=value` overrides, the latter winning.
+
+    Raises:
+        UserError: The file is missing or is not YAML, a key is unknown (the near match is named), or a value has
+            the wrong type.
+    """
+    layers: list[tuple[str, Any]] = []
+    if path is not None:
+        try:
+            layers.append((str(path), yaml.safe_load(path.read_text()) or {}))
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"{path} cannot be read as YAML: {error}") from error
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"{override!r} is not a setting: write key=value, for example train.steps=100")
+    if overrides:
+        layers.append(("the command line", OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))))
+    merged = OmegaConf.structured(schema)
+    for where, layer in layers:
+        _refuse_unknown_keys(schema, layer, where)
+        try:
+            merged = OmegaConf.merge(merged, layer)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{where}: {str(error).splitlines()[0]} (setting {error.full_key})") from error
+    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def _refuse_unknown_keys(schema: type, layer: Any, where: str, prefix: str = "") -> None:
+    if not isinstance(layer, dict):
+        raise UserError(f"{where}: {prefix or 'the file'} must be a mapping of settings, not {layer!r}")
+    kinds = {item.name: item.type for item in fields(schema)}
+    for key, value in layer.items():
+        if key not in kinds:
+            raise unknown_name(f"setting in {where}:", f"{prefix}{key}", [prefix + name for name in kinds])
+        if is_dataclass(kinds[key]):
+            _refuse_unknown_keys(kinds[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def to_yaml(config: Any) -> str:
+    """Return a config object as YAML that `load_config` reads back to an equal object."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))

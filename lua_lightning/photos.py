@@ -1,0 +1,173 @@
+"""The photo set: a folder of PNG files and `manifest.json`, made by `python -m data` and read by the library."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lua_lightning.errors import UserError
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One stored photograph.
+
+    Attributes:
+        file: Path of the stored PNG, relative to the set's folder.
+        source: Where the original is from, such as `debian:mate-backgrounds_1.26.0-1/usr/share/backgrounds/...`.
+        licence: SPDX identifier or a sentence.
+        author: Who made it, where known.
+        sha256: Hash of the stored file.
+        source_sha256: Hash of the original's bytes; it decides the split.
+        width: Pixels of the stored file.
+        height: Pixels of the stored file.
+        split: `train` or `val`.
+        reduced_by: Original side / stored side; 1.0 where the photograph was sharp enough as it came.
+        softness: PSNR in dB that bicubic alone reaches on the stored file's most detailed quarter; lower is sharper.
+    """
+
+    file: str
+    source: str
+    licence: str
+    author: str | None
+    sha256: str
+    source_sha256: str
+    width: int
+    height: int
+    split: Split
+    reduced_by: float
+    softness: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was found and not used, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """A folder of photographs with the facts about each, as `manifest.json` tells them.
+
+    Attributes:
+        folder: Where the set lies.
+        recipe: Name of the recipe that really made it.
+        settings: What the recipe was asked for.
+        photos: The photographs, in the order of their file names.
+        skipped: What the recipe found and left out.
+    """
+
+    folder: Path
+    recipe: str
+    settings: dict[str, Any]
+    photos: tuple[Photo, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "PhotoSet":
+        """Return the set in `folder`.
+
+        Raises:
+            UserError: There is no manifest, it cannot be read, a file it names is missing, or a split is empty.
+        """
+        folder = Path(folder)
+        mend = f"make one with `python -m data photos --out {folder}` or `make data`"
+        manifest = folder / MANIFEST_NAME
+        if not manifest.is_file():
+            raise UserError(f"{folder} has no {MANIFEST_NAME}, so it is not a photo set: {mend}")
+        try:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            version = content["format_version"]
+            if version != FORMAT_VERSION:
+                raise UserError(f"{manifest} has format version {version}, this code reads {FORMAT_VERSION}: {mend}")
+            photos = tuple(Photo(**photo) for photo in content["images"])
+            skipped = tuple(Skipped(**image) for image in content["skipped"])
+            found = cls(folder, content["recipe"], content["settings"], photos, skipped)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{manifest} cannot be read as a photo set's manifest ({error!r}): {mend}") from error
+        for photo in photos:
+            if not found.path(photo).is_file():
+                raise UserError(f"{found.path(photo)} is missing, though {manifest} lists it: {_again(found)}")
+        for split in ("train", "val"):
+            if not found.split(split):
+                raise UserError(f"{folder} has no photograph in its split {split!r}: {_again(found)} and more images")
+        return found
+
+    def save(self) -> None:
+        """Write `manifest.json`."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "recipe": self.recipe,
+            "settings": self.settings,
+            "images": [asdict(photo) for photo in self.photos],
+            "skipped": [asdict(image) for image in self.skipped],
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+
+    def path(self, photo: Photo) -> Path:
+        """Return where `photo` is stored."""
+        return self.folder / photo.file
+
+    def split(self, name: Split) -> tuple[Photo, ...]:
+        """Return the photographs of the split `train` or `val`."""
+        return tuple(photo for photo in self.photos if photo.split == name)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what determines training, the stored files and their splits, whatever their names and order."""
+        lines = sorted(f"{photo.split} {photo.sha256}\n" for photo in self.photos)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def verify(self) -> None:
+        """Compare every stored file with its hash.
+
+        Raises:
+            UserError: A file is missing or differs; the sentence names it.
+        """
+        for photo in self.photos:
+            path = self.path(photo)
+            if not path.is_file() or file_sha256(path) != photo.sha256:
+                raise UserError(f"{path} is not the file that {MANIFEST_NAME} describes: {_again(self)}")
+
+
+def _again(photo_set: PhotoSet) -> str:
+    return f"make the set again with `python -m data {photo_set.recipe} --out {photo_set.folder}` and --force"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def split_by_hash(source_sha256s: list[str], val_fraction: float) -> list[Split]:
+    """Return the split of each original: those whose hashes come first are held out, and their share is exact.
+
+    A cut at a fixed hash value would hold out anything from 4 to 15 of 34 photographs. The price of the exact share is
+    that a photograph can change sides when others join the set; a set that is made keeps its splits in its manifest.
+
+    Args:
+        source_sha256s: Hashes of the originals' bytes, in any order, near-duplicates already removed.
+        val_fraction: Share to hold out; at least one image is held out and one is not, whatever the share.
+
+    Raises:
+        UserError: Fewer than two images, so that one split must stay empty.
+    """
+    count = len(source_sha256s)
+    if count < 2:
+        raise UserError(f"at least 2 images are needed, to train on one and hold out the other; there are {count}")
+    held_out = min(max(round(count * val_fraction), 1), count - 1)
+    order = sorted(range(count), key=lambda index: source_sha256s[index])
+    first = set(order[:held_out])
+    return ["val" if index in first else "train" for index in range(count)]

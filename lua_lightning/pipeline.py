@@ -1,0 +1,67 @@
+"""From latents or a photograph to an enlarged image: adapter between encoder and decoder, in tiles when large."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.codec import LatentCodec
+from lua_lightning.errors import UserError
+from lua_lightning.tiling import tiled
+
+
+def check_pair(adapter: LatentUpscaler, codec: LatentCodec) -> None:
+    """Refuse an adapter and a codec that do not share a latent space.
+
+    Raises:
+        UserError: Channels or downscale differ.
+    """
+    ours, theirs = (adapter.config.channels, adapter.config.downscale), (codec.channels, codec.downscale)
+    if ours != theirs:
+        raise UserError(
+            f"the adapter works on latents of {ours[0]} channels and 1/{ours[1]} size (codec "
+            f"{adapter.config.codec or 'unknown'}), but {codec.source} makes {theirs[0]} channels and 1/{theirs[1]}: "
+            "choose a codec that fits the adapter"
+        )
+
+
+@torch.inference_mode()
+def upscale_latents(
+    adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor, scale: int, tile: int | None = None
+) -> Tensor:
+    """Return normalised latents (N, C, H, W) enlarged to (N, C, H*scale, W*scale), in the codec's normalised space.
+
+    Args:
+        adapter: Its own space (`normalised` or `raw`) is converted to and from.
+        codec: The codec of the latents.
+        latents: Any H and W.
+        scale: One of the adapter's scales.
+        tile: Side in latents of the tiles of the input; None takes it whole.
+    """
+    check_pair(adapter, codec)
+    raw = adapter.config.space == "raw"
+    inputs = codec.denormalise(latents) if raw else latents
+    outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=8) if tile else adapter(inputs, scale)
+    return codec.normalise(outputs) if raw else outputs
+
+
+@torch.inference_mode()
+def upscale_image(
+    adapter: LatentUpscaler, codec: LatentCodec, image: Tensor, scale: int, tile: int | None = 1024
+) -> Tensor:
+    """Return a photograph (N, 3, H, W) in [-1, 1] enlarged to (N, 3, H*scale, W*scale), clamped to [-1, 1].
+
+    Args:
+        adapter: Any adapter that fits the codec.
+        codec: Encodes the photograph and decodes the result.
+        image: Any H and W; it is padded inside to whole latents by repeating the border.
+        scale: One of the adapter's scales.
+        tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
+    """
+    height, width = image.shape[-2:]
+    unit = codec.downscale
+    padded = F.pad(image, (0, -width % unit, 0, -height % unit), mode="replicate")
+    in_latents = tile // unit if tile else None
+    latents = codec.encode(padded, tile=tile)
+    enlarged = upscale_latents(adapter, codec, latents, scale, tile=in_latents // scale if in_latents else None)
+    return codec.decode(enlarged, tile=in_latents)[..., : height * scale, : width * scale].clamp(-1, 1)

@@ -1,0 +1,77 @@
+"""Apply an enlarging or reducing network to an image or latent tile by tile, in bounded memory."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from lua_lightning.errors import UserError
+
+
+def tiled(
+    fn: Callable[[Tensor], Tensor], x: Tensor, scale: int | Fraction = 1, tile: int = 64, overlap: int = 16
+) -> Tensor:
+    """Return `fn(x)` computed on overlapping tiles of `x` (B, C, H, W) that are blended with linear ramps.
+
+    The output (B, C', H*scale, W*scale) is allocated once, and the weights of the tiles sum to 1 at every pixel. What
+    `fn` sees of its surroundings ends at the tile's border: choose `overlap` as wide as it matters. An `x` that fits in
+    one tile is passed on whole.
+
+    Args:
+        fn: Maps (B, C, h, w) to (B, C', h*scale, w*scale) for every tile.
+        x: The tensor to split.
+        scale: Output pixels per input pixel: an int, or `Fraction(1, 8)` for an encoder that reduces 8 times.
+        tile: Side of a tile, in pixels of `x`. It, the overlap and the sides of `x` are multiples of the reduction.
+        overlap: Pixels of `x` that neighbouring tiles share; at most half a tile.
+
+    Raises:
+        UserError: The tile and the overlap do not suit each other, or something is not a multiple of the reduction.
+    """
+    scale = Fraction(scale)
+    height, width = x.shape[-2:]
+    if not 0 <= overlap <= tile // 2 or tile < 1:
+        raise UserError(f"overlap {overlap} must lie between 0 and half the tile, {tile // 2}")
+    if height <= tile and width <= tile:
+        return fn(x)
+    step = scale.denominator
+    for name, value in (("tile", tile), ("overlap", overlap), ("height", height), ("width", width)):
+        if value % step:
+            raise UserError(f"{name} {value} must be a multiple of {step}, by which the tiles are reduced")
+    out, bottom, kept = None, 0, x.new_empty(0)
+    for top in starts(height, tile, overlap, step):
+        first, last = int(top * scale), int(min(top + tile, height) * scale)
+        if out is not None:  # the row of tiles is written over what the row above left in their overlap
+            kept = out[..., first:bottom, :].clone()
+        right = 0
+        for left in starts(width, tile, overlap, step):
+            done = fn(x[..., top : top + tile, left : left + tile])
+            if out is None:
+                out = done.new_empty((*done.shape[:-2], int(height * scale), int(width * scale)))
+            near, far = int(left * scale), int(min(left + tile, width) * scale)
+            shared = right - near if left else 0
+            row = out[..., first:last, :]
+            row[..., near : near + shared] = row[..., near : near + shared].lerp(done[..., :shared], ramp(shared, done))
+            row[..., near + shared : far] = done[..., shared:]
+            right = far
+        assert out is not None
+        if top:
+            weights = ramp(bottom - first, out)[:, None]
+            out[..., first:bottom, :] = kept.lerp(out[..., first:bottom, :], weights)
+        bottom = last
+    assert out is not None
+    return out
+
+
+def starts(size: int, tile: int, overlap: int, step: int = 1) -> list[int]:
+    """Return where the tiles of one axis begin: evenly spaced multiples of `step`, the last tile ending at `size`."""
+    if size <= tile:
+        return [0]
+    count = -(-(size - overlap) // (tile - overlap))
+    last = (size - tile) // step
+    return [index * last // (count - 1) * step for index in range(count)]
+
+
+def ramp(length: int, like: Tensor) -> Tensor:
+    """Return the weight of the later of two tiles across the `length` pixels they share: from near 0 to near 1."""
+    return (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5).div(length).to(like.dtype)

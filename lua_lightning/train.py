@@ -1,0 +1,224 @@
+"""`lua-lightning train`: one run from configuration to adapter folder, card and JSON line."""
+
+import datetime
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+
+from lua_lightning.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.callbacks import LAST, CleanStop, ImageGrids, Throughput, checkpoints
+from lua_lightning.checks import check_run
+from lua_lightning.codec import LatentCodec
+from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.datamodule import PairDataModule
+from lua_lightning.errors import UserError
+from lua_lightning.module import AdapterModule
+from lua_lightning.photos import MANIFEST_NAME, PhotoSet
+from lua_lightning.report import print_scores
+from lua_lightning.tracking import MLflowTracker, stored_run_id
+
+CONFIG, RESULTS = "config.yaml", "results.json"
+
+
+def native_bf16() -> bool:
+    """Return whether the device multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def build_adapter(config: RunConfig, codec: LatentCodec) -> LatentUpscaler:
+    """Return the network that a run starts from.
+
+    Raises:
+        UserError: The weights to start from do not fit the codec or the asked size.
+    """
+    settings = config.adapter
+    if settings.init_from:
+        adapter = LatentUpscaler.from_pretrained(settings.init_from).train()
+        if adapter.config.channels != codec.channels or adapter.config.space != "normalised":
+            raise UserError(
+                f"adapter.init_from={settings.init_from} works on {adapter.config.channels} {adapter.config.space} "
+                f"channels, but {codec.source} has {codec.channels} normalised ones: choose an adapter of that codec"
+            )
+        if set(settings.scales) - set(adapter.config.scales):
+            raise UserError(
+                f"adapter.init_from={settings.init_from} has heads for {list(adapter.config.scales)}, "
+                f"not for all of adapter.scales={list(settings.scales)}"
+            )
+        return adapter
+    adapter = LatentUpscaler(
+        AdapterConfig.sized(
+            settings.size,
+            channels=codec.channels,
+            codec=codec.source,
+            scales=settings.scales,
+            skip=settings.skip,
+            downscale=codec.downscale,
+        )
+    )
+    if settings.swin_weights:
+        adapter.warm_start(settings.swin_weights)
+    adapter.gradient_checkpointing = settings.gradient_checkpointing
+    return adapter
+
+
+def new_folder(config: RunConfig) -> Path:
+    """Return a fresh folder for a run, named by the time."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(config.runs) / config.name / stamp
+    while folder.exists():
+        folder = folder.with_name(folder.name + "x")
+    return folder
+
+
+def folder_to_resume(config: RunConfig, resume: str) -> Path:
+    """Return the run folder to go on with: `resume` itself, or for `auto` the newest of that name.
+
+    Raises:
+        UserError: There is none, it is finished, or it was started with other settings.
+    """
+    home = Path(config.runs) / config.name
+    if resume == "auto":
+        folders = sorted(path.parent for path in home.glob(f"*/{CONFIG}"))
+        if not folders:
+            raise UserError(f"there is no run in {home} to resume: start one without resume")
+        folder = folders[-1]
+    else:
+        folder = Path(resume)
+        if not (folder / CONFIG).is_file():
+            raise UserError(f"{folder} is not a run folder: it has no {CONFIG}")
+    if (folder / RESULTS).exists():
+        raise UserError(f"{folder} is finished: start another run without resume, or with more steps")
+    old, new = (folder / CONFIG).read_text().splitlines(), to_yaml(config).splitlines()
+    changed = [f"{before.strip()} -> {after.strip()}" for before, after in zip(old, new, strict=False) if before != after]
+    if changed or len(old) != len(new):
+        raise UserError(
+            f"{folder} was started with other settings ({'; '.join(changed[:3])}): "
+            "give the same ones, or start another run"
+        )
+    return folder
+
+
+def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, throughput: Throughput) -> L.Trainer:
+    """Return the Lightning trainer of a run."""
+    settings = config.train
+    precision: Any = settings.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if native_bf16() else "32-true"
+    callbacks = [
+        ImageGrids(tracker),
+        throughput,
+        LearningRateMonitor("step"),
+        RichProgressBar(refresh_rate=5, leave=True),
+        *checkpoints(folder / "checkpoints", settings.checkpoint_every, f"val/x{min(config.adapter.scales)}/psnr"),
+        CleanStop(tracker, folder / "checkpoints"),
+    ]
+    return L.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        precision=precision,
+        max_steps=settings.steps,
+        max_epochs=1,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=config.optim.gradient_clip,
+        val_check_interval=min(config.validation.every, settings.steps) * settings.accumulate,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_every,
+        logger=tracker,
+        callbacks=callbacks,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
+    """Run the training that `config` describes and return its closing numbers.
+
+    Args:
+        config: The run; refused here when contradictory.
+        resume: None for a new run, `auto` for the newest unfinished one of the same name, or its folder.
+    """
+    check_run(config)
+    _quiet()
+    L.seed_everything(config.seed, verbose=False)
+    folder = folder_to_resume(config, resume) if resume else new_folder(config)
+    PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
+    codec = LatentCodec.from_pretrained(config.cache.codec)
+    adapter = build_adapter(config, codec)
+    tracker = MLflowTracker(
+        config.tracking.experiment,
+        config.name,
+        folder,
+        tags={"stage": config.stage, "codec": codec.source},
+        run_id=stored_run_id(folder) if resume else None,
+        system_metrics=config.tracking.system_metrics,
+    )
+    with tracker:
+        tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
+        (folder / CONFIG).write_text(to_yaml(config))
+        throughput = Throughput()
+        trainer = make_trainer(config, tracker, folder, throughput)
+        module = AdapterModule(config, adapter, codec)
+        data = PairDataModule(config, codec)
+        last = folder / "checkpoints" / f"{LAST}.ckpt"
+        if resume:
+            print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        if not validation_scores(trainer):  # resumed from the very last step, whose validation was cut off
+            trainer.validate(module, data, verbose=False)
+        module.averaged.save_pretrained(folder / "adapter")
+        results = {
+            **validation_scores(trainer),
+            "steps": trainer.global_step,
+            "images_per_second": throughput.images_per_second,
+            "adapter": str(folder / "adapter"),
+            "run_id": tracker.run_id,
+        }
+        for path in sorted((folder / "adapter").iterdir()):
+            tracker.log_artifact(path, f"adapter/{path.name}")
+        (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def validation_scores(trainer: L.Trainer) -> dict[str, float]:
+    """Return the last validation's numbers under their tracked names."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+
+
+def _step_of(checkpoint: Path) -> int:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+
+
+def _quiet() -> None:
+    """Keep Lightning's standing advice off the screen; each of these was considered and is right here."""
+    os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
+    for message in (".*does not have many workers.*", ".*Checkpoint directory.*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def print_card(results: dict[str, Any]) -> None:
+    """Print the closing table, the speed and where everything is."""
+    scores = {name.removeprefix("val/"): value for name, value in results.items() if name.startswith("val/")}
+    print_scores(scores, "held-out photographs, averaged weights")
+    print(
+        f"{results['images_per_second']:.1f} images/s; adapter in {results['adapter']}; `make mlflow-ui` shows the run",
+        file=sys.stderr,
+    )
+
+
+def main(path: Path, overrides: list[str], resume: str | None) -> None:
+    """Run `lua-lightning train`."""
+    config = load_config(RunConfig, path, overrides)
+    results = train(config, resume)
+    print_card(results)
+    print(json.dumps(results))

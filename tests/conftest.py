@@ -1,0 +1,89 @@
+"""Small real things that many tests share: photographs, an autoencoder, a cache."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lua_lightning.codec import LatentCodec
+from lua_lightning.config import CacheConfig
+from lua_lightning.pairs import build_cache
+from lua_lightning.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
+from lua_lightning.photos import PhotoSet, file_sha256
+
+
+def write_photo_set(folder: Path, splits: list[str], size: int = 128) -> Path:
+    """Write seeded smooth-plus-noise images and the manifest that describes them."""
+    (folder / "images").mkdir(parents=True)
+    images = []
+    for index, split in enumerate(splits):
+        random = np.random.default_rng(index)
+        coarse = Image.fromarray(random.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), dtype=float)
+        pixels = (smooth + random.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
+        path = folder / "images" / f"{index}.png"
+        Image.fromarray(pixels).save(path)
+        images.append(
+            {
+                "file": f"images/{index}.png",
+                "source": f"test:{index}",
+                "licence": "CC0-1.0",
+                "author": None,
+                "sha256": file_sha256(path),
+                "source_sha256": file_sha256(path),
+                "width": size,
+                "height": size,
+                "split": split,
+                "reduced_by": 1.0,
+                "softness": 30.0,
+            }
+        )
+    manifest = {"format_version": 1, "recipe": "test", "settings": {}, "images": images, "skipped": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    return write_photo_set(tmp_path_factory.mktemp("photos") / "set", ["train"] * 4 + ["val"] * 2)
+
+
+@pytest.fixture(scope="session")
+def codec_folder(tmp_path_factory) -> Path:
+    """A small patch autoencoder with random, non-trivial weights."""
+    torch.manual_seed(0)
+    config = PatchAutoencoderConfig(
+        latent_channels=4, width=8, encoder_blocks=1, decoder_blocks=1, scaling_factor=0.7, shift_factor=0.2
+    )
+    model = PatchAutoencoder(config)
+    model.set_linear_code(torch.randn(2000, 192) * torch.linspace(1, 0.01, 192))
+    for network in (model.encoder, model.decoder):
+        torch.nn.init.normal_(network[-1].weight, std=0.02)
+    folder = tmp_path_factory.mktemp("codec") / "patch"
+    model.save_pretrained(folder, torch.float32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def codec(codec_folder) -> LatentCodec:
+    return LatentCodec.from_pretrained(codec_folder)
+
+
+@pytest.fixture(scope="session")
+def cache_config(tmp_path_factory) -> CacheConfig:
+    return CacheConfig(
+        folder=str(tmp_path_factory.mktemp("cache")),
+        crop_px=64,
+        crops_per_photo=3,
+        val_crops_per_photo=2,
+        shard_pairs=5,
+        dtype="float32",
+    )
+
+
+@pytest.fixture(scope="session")
+def cache(cache_config, photo_folder, codec):
+    return build_cache(cache_config, PhotoSet.load(photo_folder), codec)

@@ -1,0 +1,197 @@
+"""The command as a user runs it: made once, never half made, nothing of the user's own overwritten."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.__main__ import main
+from data.dead_leaves import dead_leaves
+from lua_lightning.photos import PhotoSet
+
+ROOT = Path(__file__).parents[2]
+LEAVES = ["dead-leaves", "--count", "3", "--size", "128", "--min-side", "64"]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures" / "below"
+    folder.mkdir(parents=True)
+    for seed in range(3):
+        Image.fromarray(dead_leaves(128, seed=seed)).save(folder / f"{seed}.png")
+    return folder.parent
+
+
+def test_a_set_is_made_once(tmp_path: Path, capsys):
+    out = tmp_path / "set"
+    assert main([*LEAVES, "--out", str(out)]) == 0
+    assert f"{out}: 2 photographs to train on, 1 held out, 0 left out (recipe dead-leaves" in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert main([*LEAVES, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert "is there already" in printed
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_a_set_that_is_there_is_recognised_without_importing_torch(tmp_path: Path):
+    assert main([*LEAVES, "--out", str(tmp_path / "set")]) == 0
+    script = f"import sys; from data.__main__ import main; main({[*LEAVES, '--out', str(tmp_path / 'set')]!r}); "
+    script += "print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("nothing to do (--force makes it again)\nFalse\n")
+
+
+def test_other_settings_and_force_make_it_again(tmp_path: Path, capsys):
+    out = tmp_path / "set"
+    main([*LEAVES, "--out", str(out)])
+    first = PhotoSet.load(out)
+    main([*LEAVES, "--out", str(out), "--seed", "1"])
+    assert PhotoSet.load(out).sha256 != first.sha256
+    main([*LEAVES, "--out", str(out)])
+    assert PhotoSet.load(out) == first  # the same seed gives the same bytes, and so the same splits
+    capsys.readouterr()
+    main([*LEAVES, "--out", str(out), "--force"])
+    assert "is there already" not in capsys.readouterr().out
+    assert PhotoSet.load(out) == first
+
+
+def test_a_damaged_set_is_made_again_and_says_so(tmp_path: Path, capsys):
+    out = tmp_path / "set"
+    main([*LEAVES, "--out", str(out)])
+    whole = PhotoSet.load(out)
+    (out / whole.photos[0].file).write_bytes(b"damaged")
+    assert main([*LEAVES, "--out", str(out)]) == 0
+    assert "is not the file that manifest.json describes" in capsys.readouterr().err
+    PhotoSet.load(out).verify()
+    assert PhotoSet.load(out) == whole
+
+
+def test_a_killed_run_leaves_no_half_set(tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "data",
+        "dead-leaves",
+        "--size",
+        "128",
+        "--count",
+        "9999",
+        "--out",
+        str(tmp_path / "set"),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 20
+        while not list(tmp_path.glob(".set.partial-*/work/*.bmp")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert [path.name for path in tmp_path.iterdir()] == [f".set.partial-{process.pid}"]
+    (tmp_path / f".set.partial-{os.getppid()}").mkdir()  # of a run that still lives
+    assert main([*LEAVES, "--out", str(tmp_path / "set")]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".set.partial-{os.getppid()}", "set"]
+
+
+def test_a_run_that_fails_leaves_the_old_set(tmp_path: Path, capsys):
+    out = tmp_path / "set"
+    main([*LEAVES, "--out", str(out)])
+    before = PhotoSet.load(out)
+    assert main([*LEAVES, "--out", str(out), "--min-side", "129"]) == 2
+    assert "3 images found, 0 usable" in capsys.readouterr().err
+    assert PhotoSet.load(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "holiday.png"])
+def test_a_folder_of_other_files_is_not_replaced(tmp_path: Path, capsys, name: str):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / name).write_text("precious")
+    assert main([*LEAVES, "--out", str(out)]) == 2
+    assert f"holds files that are not a photo set's ({name})" in capsys.readouterr().err
+    assert (out / name).read_text() == "precious"
+
+
+def test_folder_takes_the_users_images_with_subfolders(tmp_path: Path, pictures: Path, capsys):
+    (pictures / "notes.txt").write_text("not an image")
+    (pictures / "notes.jpg").write_text("not an image either")
+    arguments = ["folder", str(pictures), "--out", str(tmp_path / "set"), "--min-side", "64"]
+    assert main(arguments) == 0
+    made = PhotoSet.load(tmp_path / "set")
+    assert [photo.source for photo in made.photos] == [f"folder:below/{seed}.png" for seed in range(3)]
+    assert {photo.licence for photo in made.photos} == {"unknown (user's own)"}
+    assert {image.source for image in made.skipped} == {"folder:*.txt", "folder:notes.jpg"}
+    printed = capsys.readouterr().out
+    assert "  left out 1: no image suffix\n" in printed
+    assert "  left out 1: is not an image in any format Pillow reads\n" in printed
+    Image.fromarray(dead_leaves(128, seed=9)).save(pictures / "new.png")
+    assert main(arguments) == 0
+    assert len(PhotoSet.load(tmp_path / "set").photos) == 4  # a new image is noticed
+
+
+def test_folder_and_out_must_lie_apart(tmp_path: Path, pictures: Path, capsys):
+    for out in (pictures, pictures / "set", tmp_path):
+        assert main(["folder", str(pictures), "--out", str(out)]) == 2
+        assert "lie inside one another" in capsys.readouterr().err
+    assert main(["folder", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
+
+
+def test_an_empty_folder_says_that_nothing_was_found(tmp_path: Path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["folder", str(tmp_path / "empty"), "--out", str(tmp_path / "set")]) == 2
+    message = "0 images found, 0 usable, and at least 2 are needed (no files at all)\n"
+    assert capsys.readouterr().err == message
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--val-fraction", "1"], ["--min-side", "8"], ["--workers", "0"], ["--count", "0"]]
+)
+def test_options_out_of_range_are_refused_before_any_work(tmp_path: Path, capsys, arguments: list[str]):
+    with pytest.raises(SystemExit) as caught:
+        main([*LEAVES, "--out", str(tmp_path / "set"), *arguments])
+    assert caught.value.code == 2
+    assert f"argument {arguments[0]}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_manifest_tells_what_was_asked_for(tmp_path: Path):
+    main([*LEAVES, "--out", str(tmp_path / "set"), "--val-fraction", "0.6"])
+    manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    assert manifest["recipe"] == "dead-leaves"
+    assert manifest["settings"] == {
+        "min_side": 64,
+        "target_softness": 30.0,
+        "max_softness": 44.0,
+        "val_fraction": 0.6,
+        "count": 3,
+        "size": 128,
+        "seed": 0,
+    }
+    assert [image["split"] for image in manifest["images"]].count("val") == 2
+
+
+def test_dead_leaves_look_like_the_model_and_repeat():
+    image = dead_leaves(256, seed=[0, 7])
+    assert image.shape == (256, 256, 3)
+    np.testing.assert_array_equal(image, dead_leaves(256, seed=[0, 7]))
+    assert np.any(image != dead_leaves(256, seed=[0, 8]))
+    # Power falls with frequency as k^-2 to k^-3, as in photographs (Ruderman 1997); white noise would give 0.
+    grey = image.mean(-1) - image.mean()
+    window = np.hanning(256)
+    power = np.abs(np.fft.fft2(grey * window[:, None] * window)) ** 2
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256))) * 256
+    rings = [power[(frequency >= k) & (frequency < k + 1)].mean() for k in range(4, 64)]
+    slope = np.polyfit(np.log(np.arange(4, 64)), np.log(rings), 1)[0]
+    assert -3.2 < slope < -1.8

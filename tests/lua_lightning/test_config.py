@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from lua_lightning.checks import check_run
+from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.errors import UserError
+
+EXPERIMENTS = sorted(Path("experiments").glob("**/stage*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_every_experiment_file_is_valid(path):
+    check_run(load_config(RunConfig, path))
+
+
+def test_experiments_are_found():
+    assert Path("experiments/stage1.yaml") in EXPERIMENTS
+    assert Path("experiments/paper/stage1.yaml") in EXPERIMENTS
+
+
+def test_paper_stage1_is_the_published_recipe():
+    config = load_config(RunConfig, Path("experiments/paper/stage1.yaml"))
+    assert config.loss == {"latent_l1": 1.0, "latent_fft": 0.1}
+    assert config.train.batch_size * config.train.accumulate * 8 == 2048
+    assert (config.optim.name, config.optim.learning_rate, config.optim.betas) == ("adam", 2e-4, (0.9, 0.995))
+    assert config.optim.milestones == (62500, 93750, 112500)
+    assert (config.train.steps, config.optim.gradient_clip, config.optim.ema_decay) == (125000, 0.4, 0.999)
+    assert (config.cache.codec, config.cache.sampling, config.adapter.size) == ("flux", "grid", "paper")
+
+
+def test_overrides_win_and_round_trip_through_yaml(tmp_path):
+    config = load_config(RunConfig, Path("experiments/stage1.yaml"), ["train.steps=9", "loss.latent_fft=0.5"])
+    assert (config.train.steps, config.loss) == (9, {"latent_l1": 1.0, "latent_fft": 0.5})
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    assert load_config(RunConfig, path) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.stpes=9", "did you mean 'train.steps'"),
+        ("optimizer.name=adam", "did you mean 'optim'"),
+        ("train.steps=many", "train.steps"),
+        ("train.steps", "write key=value"),
+        ("train=9", "must be a mapping"),
+    ],
+)
+def test_mistyped_settings_are_refused_with_the_near_match(override, said):
+    with pytest.raises(UserError, match=r".") as caught:
+        load_config(RunConfig, Path("experiments/stage1.yaml"), [override])
+    assert said in str(caught.value)
+
+
+def test_a_missing_or_broken_file_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.yaml cannot be read"):
+        load_config(RunConfig, tmp_path / "nothing.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(UserError, match=r"broken\.yaml cannot be read as YAML"):
+        load_config(RunConfig, broken)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["loss.latent_l1=0", "loss.latent_fft=0"], "no loss term"),
+        (["loss.latent_lp=1"], "did you mean 'latent_l1'"),
+        (["loss.latent_l1=-1"], "is negative"),
+        (["adapter.scales=[3]"], "adapter.scales"),
+        (["adapter.size=tny"], "did you mean 'tiny'"),
+        (["train.steps=10"], "optim.warmup_steps=50"),
+        (["optim.schedule=multistep"], "optim.milestones"),
+        (["cache.crop_px=100"], "multiple of 32"),
+        (["optim.ema_decay=1"], "optim.ema_decay"),
+        (["train.batch_size=0"], "train.batch_size=0"),
+        (["train.precision=fp8"], "train.precision"),
+        (["adapter.swin_weights=a", "adapter.init_from=b"], "set one of them"),
+    ],
+)
+def test_contradictions_are_refused(overrides, said):
+    config = load_config(RunConfig, Path("experiments/stage1.yaml"), overrides)
+    with pytest.raises(UserError) as caught:
+        check_run(config)
+    assert said in str(caught.value)
