@@ -1,6 +1,7 @@
 """Lightning callbacks: image grids, throughput, checkpoints and a clean stop."""
 
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -9,7 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
 from lua_lightning.images import to_uint8
@@ -43,6 +44,15 @@ class ImageGrids(Callback):
                 self.tracker.log_image(f"val/x{scale}/{name}", grid, trainer.global_step)
 
 
+class Progress(RichProgressBar):
+    """Lightning's bar with the loss terms under their short names."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {name.removeprefix("train/loss/").removeprefix("train/"): value for name, value in metrics.items()}
+
+
 class Throughput(Callback):
     """Measure training images per second; validation and checkpoints are left out."""
 
@@ -68,7 +78,8 @@ class CleanStop(Callback):
     """Let Ctrl-C and SIGTERM end training between two steps, with a checkpoint that resumes exactly there.
 
     Stopping in the middle of a step would save an optimiser that has moved some weights and an average that has not
-    followed. A second Ctrl-C stops at once and leaves the last regular checkpoint.
+    followed. A second Ctrl-C stops at once and leaves the last regular checkpoint. Use it as a context manager around
+    `fit`, and as a callback inside.
     """
 
     def __init__(self, tracker: MLflowTracker, folder: Path):
@@ -76,15 +87,20 @@ class CleanStop(Callback):
         self._asked = False
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def __enter__(self) -> "CleanStop":
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        print("\nstopping after this step; once more stops at once")
+        print("\nstopping after this step; once more stops at once", file=sys.stderr)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._asked:
@@ -93,15 +109,6 @@ class CleanStop(Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         self.tracker.mark("KILLED" if isinstance(exception, KeyboardInterrupt) else "FAILED")
-        self._restore()
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
 
 
 def checkpoints(folder: Path, every: int, monitor: str) -> list[ModelCheckpoint]:

@@ -9,18 +9,19 @@ STEP = 8  # crop corners are multiples of this many pixels, so that they fall on
 
 
 def detail_map(image: Tensor, size: int) -> Tensor:
-    """Return the mean absolute luminance gradient of every crop position on a grid.
+    """Return the mean absolute luminance gradient of every crop position on a grid of STEP pixels.
 
     Args:
         image: (1, 3, H, W) in [-1, 1], both sides at least `size`.
-        size: Crop side in pixels.
+        size: Crop side in pixels, a multiple of STEP.
 
     Returns:
-        (rows, columns), non-negative; entry (i, j) describes the crop whose corner is (STEP * i, STEP * j).
+        (rows, columns), positive; entry (i, j) describes the crop whose corner is (STEP * i, STEP * j).
     """
     luminance = image.mean(1, keepdim=True)
     gradient = F.pad(luminance.diff(dim=-1).abs(), (0, 1)) + F.pad(luminance.diff(dim=-2).abs(), (0, 0, 0, 1))
-    return F.avg_pool2d(gradient, size, stride=STEP)[0, 0] + 1e-8
+    # Averages of averages: 64 times less work than one pooling window of `size` pixels.
+    return F.avg_pool2d(F.avg_pool2d(gradient, STEP), size // STEP, stride=1)[0, 0] + 1e-8
 
 
 def draw_positions(image: Tensor, size: int, count: int, generator: torch.Generator) -> list[tuple[int, int]]:

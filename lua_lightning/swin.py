@@ -89,7 +89,7 @@ def reordering(
             rows if shift is None else window_layout(batch, height, width, window, shift, device).gather
             for shift in (before, after)
         )
-        return old.argsort()[new], new.argsort()[old]
+        return old.argsort()[new].int(), new.argsort()[old].int()
 
 
 class _Reorder(torch.autograd.Function):

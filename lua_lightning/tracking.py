@@ -492,7 +492,8 @@ class MLflowTracker(Logger):
         experiment_id = self._open().experiment_id
         if not self._uri.startswith("http"):
             return None
-        return f"{without_password(self._uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{self._run_id}"
+        page = f"experiments/{experiment_id}/runs/{self._run_id}/model-metrics?workflowType=machine_learning"
+        return f"{without_password(self._uri).rstrip('/')}/#/{page}"
 
     @property
     @rank_zero_experiment
@@ -670,10 +671,10 @@ class MLflowTracker(Logger):
 
     def _all_tags(self) -> dict[str, str]:
         info = run_info(self._root)
-        commit = f"{info['commit']}{'-dirty' if info['dirty'] else ''}"
-        tags = {"commit": commit, "device": info["device"], **self._tags}
+        commit = f"{info['commit'] or 'unknown'}{'-dirty' if info['dirty'] else ''}"
+        tags = {"commit": commit, "device": info["device"], "mlflow.source.name": "lua-lightning", **self._tags}
         if info["commit"]:
-            tags["mlflow.source.git.commit"] = info["commit"]  # the column `Version` of MLflow's table
+            tags["mlflow.source.git.commit"] = info["commit"]  # MLflow's own name, for its table of runs
         return tags
 
 

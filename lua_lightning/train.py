@@ -2,7 +2,7 @@
 
 import datetime
 import json
-import os
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -10,10 +10,10 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from lua_lightning.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.callbacks import LAST, CleanStop, ImageGrids, Throughput, checkpoints
+from lua_lightning.callbacks import LAST, CleanStop, ImageGrids, Progress, Throughput, checkpoints
 from lua_lightning.checks import check_run
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config, to_yaml
@@ -107,19 +107,18 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
     return folder
 
 
-def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, throughput: Throughput) -> L.Trainer:
-    """Return the Lightning trainer of a run."""
+def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callbacks: list[Callback]) -> L.Trainer:
+    """Return the Lightning trainer of a run, with the usual callbacks beside the given ones."""
     settings = config.train
     precision: Any = settings.precision
     if precision == "auto":
         precision = "bf16-mixed" if native_bf16() else "32-true"
     callbacks = [
+        *callbacks,
         ImageGrids(tracker),
-        throughput,
         LearningRateMonitor("step"),
-        RichProgressBar(refresh_rate=5, leave=True),
+        Progress(leave=True),
         *checkpoints(folder / "checkpoints", settings.checkpoint_every, f"val/x{min(config.adapter.scales)}/psnr"),
-        CleanStop(tracker, folder / "checkpoints"),
     ]
     return L.Trainer(
         accelerator=settings.accelerator,
@@ -167,13 +166,15 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
         (folder / CONFIG).write_text(to_yaml(config))
         throughput = Throughput()
-        trainer = make_trainer(config, tracker, folder, throughput)
+        stop = CleanStop(tracker, folder / "checkpoints")
+        trainer = make_trainer(config, tracker, folder, [throughput, stop])
         module = AdapterModule(config, adapter, codec)
         data = PairDataModule(config, codec)
         last = folder / "checkpoints" / f"{LAST}.ckpt"
         if resume:
             print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        with stop:
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
         if not validation_scores(trainer):  # resumed from the very last step, whose validation was cut off
             trainer.validate(module, data, verbose=False)
         module.averaged.save_pretrained(folder / "adapter")
@@ -200,9 +201,15 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _quiet() -> None:
-    """Keep Lightning's standing advice off the screen; each of these was considered and is right here."""
-    os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
-    for message in (".*does not have many workers.*", ".*Checkpoint directory.*exists and is not empty.*"):
+    """Keep standing advice off the screen; each piece was considered and does not apply here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # slices of memory-mapped shards need none
+        ".*dataloader is not resumable.*",  # StreamSampler starts at the trainer's step
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 

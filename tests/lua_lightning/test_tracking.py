@@ -207,6 +207,7 @@ class TestRecording:
         assert len(run.data.params["note"]) == 6000
         assert run.data.tags["stage"] == "stage1"
         assert run.data.tags["device"]
+        assert run.data.tags["commit"] == "unknown"  # the folder is no git checkout
         names = {item.path for item in client.list_artifacts(tracker.version)}
         assert names == {"config.yaml", "run.json", "environment.txt", "data_manifest.json"}
         folder = Path(client.download_artifacts(tracker.version, "", str(tmp_path)))
@@ -498,7 +499,7 @@ class Server:
         log = (self.root / "server.log").open("a")
         self.process = subprocess.Popen(
             command, cwd=self.root, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         )  # fmt: skip
         deadline = time.monotonic() + 60
         while tracking.unreachable(self.uri):
