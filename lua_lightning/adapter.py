@@ -23,6 +23,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "light": {"embed_dim": 60, "depths": (6, 6, 6, 6), "num_heads": 6, "window_size": 8, "head_dim": 48},
     "paper": {"embed_dim": 360, "depths": (6, 6, 6, 6, 6, 6), "num_heads": 12, "window_size": 16, "head_dim": 256},
 }
+SKIPS = ("linear", "bicubic", "none")
 # The paper's authors publish a bare weights file instead of a folder with a config.json.
 AUTHORS_REPO, AUTHORS_FILE = "vaskers5/LUA-FLUX", "lua_flux.pth"
 
@@ -61,8 +62,8 @@ class AdapterConfig:
         object.__setattr__(self, "scales", tuple(self.scales))
         if self.space not in ("normalised", "raw"):
             raise unknown_name("latent space", self.space, ("normalised", "raw"))
-        if self.skip not in ("bicubic", "none"):
-            raise unknown_name("skip", self.skip, ("bicubic", "none"))
+        if self.skip not in SKIPS:
+            raise unknown_name("skip", self.skip, SKIPS)
         if not self.scales or set(self.scales) - {2, 4}:
             raise UserError(f"scales must be 2, 4 or both, not {list(self.scales)}")
         if self.embed_dim % self.num_heads:
@@ -98,6 +99,21 @@ class ScaleHead(nn.Module):
         return self.conv_last(self.upsample(self.conv_before(features)))
 
 
+class LinearSkip(nn.Module):
+    """Bicubic enlargement plus a learned 3x3 linear correction, which starts at zero."""
+
+    def __init__(self, channels: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv = nn.Conv2d(channels, channels * scale**2, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)  # pyright: ignore
+
+    def forward(self, latents: Tensor) -> Tensor:
+        bicubic = F.interpolate(latents, scale_factor=self.scale, mode="bicubic", align_corners=False)
+        return bicubic + F.pixel_shuffle(self.conv(latents), self.scale)
+
+
 class LatentUpscaler(SwinTrunk):
     """Enlarge latents 2 or 4 times in one pass, in the space that `config.space` names."""
 
@@ -111,7 +127,9 @@ class LatentUpscaler(SwinTrunk):
                 for scale in config.scales
             }
         )
-        if config.skip == "bicubic":
+        if config.skip == "linear":
+            self.skips = nn.ModuleDict({f"x{scale}": LinearSkip(config.channels, scale) for scale in config.scales})
+        if config.skip != "none":
             for head in self.heads.children():
                 nn.init.zeros_(head.conv_last.weight)  # pyright: ignore
                 nn.init.zeros_(head.conv_last.bias)  # pyright: ignore
@@ -135,6 +153,8 @@ class LatentUpscaler(SwinTrunk):
         enlarged = self.heads[f"x{scale}"](features)[:, :, : height * scale, : width * scale]
         if config.skip == "none":
             return enlarged
+        if config.skip == "linear":
+            return self.skips[f"x{scale}"](latents) + enlarged
         return F.interpolate(latents, scale_factor=scale, mode="bicubic", align_corners=False) + enlarged
 
     @classmethod

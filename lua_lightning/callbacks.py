@@ -21,14 +21,14 @@ GRID = ("bicubic", "adapter", "hr")
 
 
 def comparison(images: dict[str, Tensor], row: int, scale: int) -> Tensor:
-    """Return the LR photograph with its pixels repeated, latent bicubic, the adapter and HR, (1, 3, H, 4W) in [-1, 1]."""
+    """Return the LR photograph (pixels repeated), latent bicubic, adapter and HR, (1, 3, H, 4W) in [-1, 1]."""
     small = F.avg_pool2d(images["photo_bicubic"][row : row + 1], scale)
     columns = [F.interpolate(small, scale_factor=scale, mode="nearest")]
     return torch.cat(columns + [images[name][row : row + 1].clamp(-1, 1) for name in GRID], dim=-1)
 
 
 class ImageGrids(Callback):
-    """Log one grid (LR, latent bicubic, adapter, HR) per shown sample and scale under a fixed key, for the step slider."""
+    """Log a grid (LR, latent bicubic, adapter, HR) per shown sample and scale, under fixed keys for the step slider."""
 
     def __init__(self, tracker: MLflowTracker):
         self.tracker = tracker
@@ -54,7 +54,7 @@ class Progress(RichProgressBar):
 
 
 class Throughput(Callback):
-    """Measure training images per second; validation and checkpoints are left out."""
+    """Measure images per second over a whole run, resumes included; validation and checkpoints are left out."""
 
     def __init__(self) -> None:
         self.images, self.seconds, self._started = 0, 0.0, 0.0
@@ -63,6 +63,12 @@ class Throughput(Callback):
     def images_per_second(self) -> float:
         """HR patches per second of all processes since the start of training."""
         return self.images / max(self.seconds, 1e-9)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._started = time.perf_counter()

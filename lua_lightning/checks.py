@@ -1,6 +1,6 @@
 """Refuse contradictory settings before anything is loaded."""
 
-from lua_lightning.adapter import SIZES
+from lua_lightning.adapter import SIZES, SKIPS
 from lua_lightning.config import RunConfig
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.losses import check_weights
@@ -11,7 +11,7 @@ CHOICES = {
     "cache.dtype": ("float16", "bfloat16", "float32"),
     "cache.verify": ("full", "size"),
     "adapter.size": tuple(SIZES),
-    "adapter.skip": ("bicubic", "none"),
+    "adapter.skip": SKIPS,
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "multistep"),
     "train.precision": ("auto", "32-true", "bf16-mixed"),

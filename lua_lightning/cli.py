@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train an adapter from an experiment file")
     train.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
-    train.add_argument("--resume", nargs="?", const="auto", metavar="RUN", help="go on with the newest run, or with RUN")
+    train.add_argument("--resume", nargs="?", const="auto", metavar="RUN", help="go on with the newest run or RUN")
 
     upscale = commands.add_parser("upscale", help="enlarge a photograph, or a folder of them")
     upscale.add_argument("input", type=Path, help="image file or folder")
@@ -23,12 +23,13 @@ def parser() -> argparse.ArgumentParser:
     upscale.add_argument("--scale", type=int, default=2, help="2 or 4 (default: %(default)s)")
     upscale.add_argument("--adapter", default="lua-tiny-d16", help="name, folder or file (default: %(default)s)")
     upscale.add_argument("--codec", default=None, help="autoencoder of the latents (default: the adapter's own)")
-    upscale.add_argument("--tile", type=int, default=1024, help="side of a tile of the result, pixels (default: %(default)s)")
+    upscale.add_argument("--tile", type=int, default=1024, help="side of a result tile, px (default: %(default)s)")
     upscale.add_argument("--device", default=None, help="cpu, cuda or mps (default: the best there is)")
 
     evaluate = commands.add_parser("evaluate", help="measure an adapter on held-out photographs")
     evaluate.add_argument("adapter", nargs="?", default="lua-tiny-d16", help="name or folder (default: %(default)s)")
-    evaluate.add_argument("experiment", nargs="?", type=Path, default=Path("experiments/stage1.yaml"), help="whose data to use")
+    default = Path("experiments/stage1.yaml")
+    evaluate.add_argument("experiment", nargs="?", type=Path, default=default, help="whose data (default: %(default)s)")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
 
     codec = commands.add_parser("train-codec", help="build an embedded autoencoder")

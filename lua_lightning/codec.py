@@ -122,7 +122,7 @@ class LatentCodec(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, model: nn.Module, backend: Backend, source: str, revision: str | None = None, downscale: int = 8):
+    def __init__(self, model: nn.Module, backend: Backend, source: str, revision: str | None, downscale: int):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.channels, self.downscale = backend.channels, downscale
@@ -132,7 +132,9 @@ class LatentCodec(nn.Module):
         self.register_buffer("scale", backend.scale.float(), persistent=False)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, revision: str | None = None, subfolder: str | None = None) -> "LatentCodec":
+    def from_pretrained(
+        cls, source: str | Path, revision: str | None = None, subfolder: str | None = None
+    ) -> "LatentCodec":
         """Load a codec by embedded name, known name, local folder or hub id.
 
         Args:

@@ -42,7 +42,7 @@ class NetworkConfig:
 
     size: str = "tiny"  # tiny, light or paper
     scales: tuple[int, ...] = (2, 4)  # one head each
-    skip: str = "bicubic"  # bicubic: residual over bicubic; none: as published
+    skip: str = "linear"  # residual over bicubic plus a learned linear map; bicubic: without it; none: as published
     swin_weights: str | None = None  # official pixel SwinIR file that warm-starts the trunk
     init_from: str | None = None  # adapter folder, zoo name or checkpoint to start from
     gradient_checkpointing: bool = False
@@ -53,7 +53,7 @@ class OptimConfig:
     """The optimiser and its schedule."""
 
     name: str = "adamw"  # adamw or adam
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     schedule: str = "cosine"  # cosine: warm-up, then cosine to zero; multistep: halve at each milestone

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 STEP = 8  # crop corners are multiples of this many pixels, so that they fall on latent positions
 
 

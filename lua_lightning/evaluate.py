@@ -24,4 +24,5 @@ def main(source: str, experiment: Path, overrides: list[str]) -> None:
     pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), "val")
     scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), adapter.config.scales)
     print_scores(scores, f"{source} on {len(pairs)} held-out crops")
-    print(json.dumps({"adapter": source, "crops": len(pairs), **{f"val/{name}": value for name, value in scores.items()}}))
+    tracked = {f"val/{name}": value for name, value in scores.items()}
+    print(json.dumps({"adapter": source, "crops": len(pairs), **tracked}))

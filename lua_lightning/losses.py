@@ -53,7 +53,7 @@ def check_weights(weights: Mapping[str, float]) -> None:
 
 
 def weighted_loss(prediction: Tensor, target: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted sum, a scalar, and each term by name before its weight; zero-weight terms are not computed."""
+    """Return the weighted sum, a scalar, and each term before its weight; terms of weight 0 are not computed."""
     parts = {name: TERMS[name](prediction, target) for name, weight in weights.items() if weight}
     total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
     return total, {name: value.detach() for name, value in parts.items()}

@@ -116,7 +116,7 @@ class AdapterModule(L.LightningModule):
         gradients = [parameter.grad for parameter in self.adapter.parameters() if parameter.grad is not None]
         self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
 
-    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[int, dict[str, Tensor]]:
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Any:
         """Score the averaged adapter on whole crops; return, by scale and method, the images that are to be shown."""
         images = {}
         shown = self.shown_rows(batch)

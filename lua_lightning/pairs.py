@@ -65,7 +65,9 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
             yield Crop(index, top, left, symmetry)
 
 
-def encode_crops(photos: PhotoSet, crops: list[Crop], codec: LatentCodec, config: CacheConfig, pixels: bool) -> dict[str, Tensor]:
+def encode_crops(
+    photos: PhotoSet, crops: list[Crop], codec: LatentCodec, config: CacheConfig, pixels: bool
+) -> dict[str, Tensor]:
     """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, for validation, the 8-bit `image`."""
     opened: tuple[int, Tensor] | None = None
     images = []
@@ -83,7 +85,7 @@ def encode_crops(photos: PhotoSet, crops: list[Crop], codec: LatentCodec, config
     shard = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
     shard["crop"] = torch.tensor([[crop.photo, crop.top, crop.left, crop.symmetry] for crop in crops])
     if pixels:
-        shard["image"] = torch.stack([torch.from_numpy(to_uint8(image)).permute(2, 0, 1) for image in images]).contiguous()
+        shard["image"] = torch.stack([torch.from_numpy(to_uint8(image)).permute(2, 0, 1) for image in images])
     return shard
 
 
@@ -195,7 +197,13 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
 
 
 def _write_shard(
-    path: Path, split: str, crops: list[Crop], fingerprint: str, photos: PhotoSet, codec: LatentCodec, config: CacheConfig
+    path: Path,
+    split: str,
+    crops: list[Crop],
+    fingerprint: str,
+    photos: PhotoSet,
+    codec: LatentCodec,
+    config: CacheConfig,
 ) -> dict[str, Any]:
     tensors = encode_crops(photos, crops, codec, config, pixels=split == "val")
     temporary = path.with_suffix(f".tmp{os.getpid()}")

@@ -53,7 +53,7 @@ def residual_network(in_channels: int, out_channels: int, width: int, blocks: in
 class PatchAutoencoder(nn.Module):
     """Encode images to latents of 1/8 their size, and back; deterministic, no sampling."""
 
-    def __init__(self, config: PatchAutoencoderConfig = PatchAutoencoderConfig()):
+    def __init__(self, config: PatchAutoencoderConfig):
         super().__init__()
         self.config = config
         patch_values = 3 * config.patch_size**2

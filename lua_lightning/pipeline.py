@@ -41,7 +41,10 @@ def upscale_latents(
     check_pair(adapter, codec)
     raw = adapter.config.space == "raw"
     inputs = codec.denormalise(latents) if raw else latents
-    outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=8) if tile else adapter(inputs, scale)
+    if tile:
+        outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=8)
+    else:
+        outputs = adapter(inputs, scale)
     return codec.normalise(outputs) if raw else outputs
 
 

@@ -78,7 +78,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.safetensors` or `.pth` file (or of a pretrained folder) without running any code from it.
+    """Return the tensors of a `.safetensors` or `.pth` file, or of a pretrained folder, without running code from it.
 
     Pickled files are read with `weights_only=True`; a file nested one level under `params_ema`, `params` or
     `state_dict`, as restoration repositories publish them, is unwrapped.

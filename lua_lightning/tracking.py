@@ -4,8 +4,10 @@ import contextlib
 import json
 import logging
 import os
+import posixpath
 import re
 import shutil
+import sqlite3
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import numpy as np
+import torch
 import yaml
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -60,6 +63,7 @@ PATIENCE_WHEN_AWAY_SECONDS = 10.0
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
+NAME_LENGTH = 250
 NAME_PATTERN = re.compile(r"[\w\-. :/]+")
 IMAGE_KEY_PATTERN = re.compile(r"[a-zA-Z0-9_\-./ ]+")
 
@@ -96,7 +100,17 @@ def _explained(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # MLflow, SQLAlchemy, requests and alembic each raise their own
-        raise _refused(uri, first_line(error)) from error
+        raise _refused(uri, _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong at the bottom ("Connection refused"), not how four libraries passed it on."""
+    reason = error
+    cause: BaseException | None = error
+    while cause := cause.__cause__ or cause.__context__:
+        if isinstance(cause, (OSError, sqlite3.Error)):
+            reason = cause
+    return first_line(reason)
 
 
 def _refused(uri: str, reason: str) -> UserError:
@@ -155,6 +169,8 @@ class Spool:
         state = self.state()
         if state["run_id"] != run_id:
             raise UserError(f"{self.folder} belongs to MLflow run {state['run_id']}, not to {run_id}")
+        for unfinished in self.pending.glob(".*"):
+            shutil.rmtree(unfinished)
         content = self.records.read_bytes() if self.records.exists() else b""
         whole = content.rfind(b"\n") + 1
         if whole < len(content):  # a line that a power cut tore
@@ -356,7 +372,7 @@ class _Sender:
             if not self.away:
                 log.warning(
                     "MLflow at %s takes no records (%s); training goes on, they are kept in %s and sent when it does",
-                    self._address, first_line(error), self._spool.folder,
+                    self._address, _reason(error), self._spool.folder,
                 )  # fmt: skip
             self._pause = min(self._pause * 2, LONGEST_BACKOFF_SECONDS) if self.away else 1.0
             self.away = True
@@ -374,25 +390,39 @@ class _SystemMetrics:
         self._spool = spool
         self._step = first_step
         self._monitors: list[Any] = []
-        self._worker = _Worker(self._sample, "system-metrics")
-        self._worker.start()
+        self._thread: _Worker | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = _Worker(self._sample, "system-metrics")
+            self._thread.start()
 
     def stop(self) -> None:
-        self._worker.stop()
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
 
     def _sample(self) -> float:
-        first = not self._monitors
-        if first:
-            self._monitors = _monitors()
+        try:
+            if self._monitors:
+                metrics = {f"system/{key}": value for key, value in self._read().items()}
+                self._spool.append(step=self._step, metrics=metrics)
+                self._step += 1
+            else:
+                self._monitors = _monitors()
+                self._read()  # processor use is measured from one reading to the next
+        except Exception as error:  # whatever a driver or the operating system raises, training goes on
+            log.warning("no system metrics from here on (%s)", first_line(error))
+            return threading.TIMEOUT_MAX
+        return SYSTEM_SECONDS
+
+    def _read(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
             metrics.update(monitor.aggregate_metrics())
             monitor.clear_metrics()
-        if not first:  # the first reading of processor use covers no time and is always 0
-            self._spool.append(step=self._step, metrics={f"system/{key}": value for key, value in metrics.items()})
-            self._step += 1
-        return SYSTEM_SECONDS
+        return metrics
 
 
 def _monitors() -> list[Any]:
@@ -403,9 +433,11 @@ def _monitors() -> list[Any]:
     from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
     monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    for gpu_monitor in (GPUMonitor, ROCMMonitor):
-        with contextlib.suppress(Exception):  # each needs its vendor's package and a card
-            monitors.append(gpu_monitor())
+    if torch.cuda.is_available():
+        try:
+            monitors.append(ROCMMonitor() if torch.version.hip else GPUMonitor())
+        except Exception as error:  # the vendor's package is missing, or its driver does not answer
+            log.warning("system metrics lack the GPUs (%s)", first_line(error))
     return monitors
 
 
@@ -449,15 +481,11 @@ class MLflowTracker(Logger):
         self._marked: str | None = None
         self._ended: str | None = None
         self._told_undelivered = False
-        self._forget_connection()
-
-    def _forget_connection(self) -> None:
         self._connection: _Connection | None = None
-        self._system: _SystemMetrics | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave threads and connections behind: a copy in another process continues the same run."""
-        return {**self.__dict__, "_connection": None, "_system": None}
+        return {**self.__dict__, "_connection": None}
 
     def __enter__(self) -> "MLflowTracker":
         return self
@@ -503,9 +531,8 @@ class MLflowTracker(Logger):
         if self._ended is not None:
             connection.spool.append(status="RUNNING")
             self._ended = self._marked = None
-        if self._wants_system_metrics and self._system is None:
-            steps = [step for key, step in connection.recorded.items() if key.startswith("system/")]
-            self._system = _SystemMetrics(connection.spool, max(steps, default=-1) + 1)
+        if self._wants_system_metrics:
+            connection.system.start()
         return connection.client
 
     @rank_zero_only
@@ -519,8 +546,7 @@ class MLflowTracker(Logger):
         step = step or 0
         new = {key: float(value) for key, value in metrics.items() if key != "epoch" and connection.is_new(key, step)}
         for key in new:
-            if not NAME_PATTERN.fullmatch(key):
-                raise ValueError(f"metric name {key!r} may only contain letters, digits and _ - . / : and spaces")
+            _check_name("metric", key, NAME_PATTERN)
         for chunk in _chunks(new, METRICS_PER_BATCH):
             connection.spool.append(step=step, metrics=chunk)
 
@@ -530,6 +556,8 @@ class MLflowTracker(Logger):
         connection = self._open()
         settings = vars(params) if isinstance(params, Namespace) else params
         new = {key: text for key, text in flatten(settings).items() if key not in connection.params}
+        for key in new:
+            _check_name("parameter", key, NAME_PATTERN)
         connection.params.update(new)
         for chunk in _chunks(new, PARAMS_PER_BATCH):
             connection.spool.append(params=chunk)
@@ -546,8 +574,7 @@ class MLflowTracker(Logger):
         Raises:
             ValueError: The array is of another type or shape, or MLflow does not allow the key.
         """
-        if not IMAGE_KEY_PATTERN.fullmatch(key):
-            raise ValueError(f"image key {key!r} may only contain letters, digits and _ - . / and spaces")
+        _check_name("image", key, IMAGE_KEY_PATTERN)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image {key!r} must be uint8 of shape (H, W, 3), not {image.dtype} of {image.shape}")
         connection = self._open()
@@ -559,9 +586,9 @@ class MLflowTracker(Logger):
 
     @rank_zero_only
     def log_artifact(self, path: str | Path, artifact_file: str | None = None) -> None:
-        """Record a copy of a file, under its own name or as `artifact_file` (a relative path)."""
-        target = artifact_file or Path(path).name
-        self._add_artifact(target, lambda copy: shutil.copyfile(path, copy))
+        """Record a copy of a file or folder, under its own name or as `artifact_file` (a relative path)."""
+        copy = shutil.copytree if Path(path).is_dir() else shutil.copyfile
+        self._add_artifact(artifact_file or Path(path).name, lambda target: copy(path, target))
 
     @rank_zero_only
     def log_text(self, text: str, artifact_file: str) -> None:
@@ -612,9 +639,7 @@ class MLflowTracker(Logger):
         """
         if self._connection is None:
             return
-        if self._system is not None:
-            self._system.stop()
-            self._system = None
+        self._connection.system.stop()
         self._ended = self._marked or _terminal_status(status)
         spool, sender = self._connection.spool, self._connection.sender
         spool.append(status=self._ended)
@@ -697,6 +722,8 @@ class _Connection:
             keys = [_image_key(record["image"])] if "image" in record else record.get("metrics", ())
             for key in keys:
                 self.recorded[key] = max(record["step"], self.recorded.get(key, -1))
+        sampled = [step for key, step in self.recorded.items() if key.startswith("system/")]
+        self.system = _SystemMetrics(spool, max(sampled, default=-1) + 1)
 
     def is_new(self, key: str, step: int) -> bool:
         """Whether a continued run has no value of `key` for this step or a later one."""
@@ -705,6 +732,16 @@ class _Connection:
 
 def _image_key(key: str) -> str:
     return f"image {key}"
+
+
+def _check_name(kind: str, name: str, pattern: re.Pattern[str]) -> None:
+    # Refused here, at the call that gave it: MLflow would refuse it later, in the sender, and all that follows with it.
+    plain = posixpath.normpath(name) == name and not name.startswith(("/", "."))
+    if not pattern.fullmatch(name) or not plain or len(name) > NAME_LENGTH:
+        raise ValueError(
+            f"{kind} name {name!r} may only contain letters, digits and _ - . / and spaces, be a plain relative path, "
+            f"and have at most {NAME_LENGTH} characters"
+        )
 
 
 def _terminal_status(status: str) -> str:

@@ -14,10 +14,12 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.callbacks import LAST, CleanStop, ImageGrids, Progress, Throughput, checkpoints
+from lua_lightning.cards import adapter_card, write_card
 from lua_lightning.checks import check_run
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.datamodule import PairDataModule
+from lua_lightning.doctor import run_info
 from lua_lightning.errors import UserError
 from lua_lightning.module import AdapterModule
 from lua_lightning.photos import MANIFEST_NAME, PhotoSet
@@ -31,7 +33,9 @@ def native_bf16() -> bool:
     """Return whether the device multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return (
+        torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
 
 
 def build_adapter(config: RunConfig, codec: LatentCodec) -> LatentUpscaler:
@@ -98,7 +102,9 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
     if (folder / RESULTS).exists():
         raise UserError(f"{folder} is finished: start another run without resume, or with more steps")
     old, new = (folder / CONFIG).read_text().splitlines(), to_yaml(config).splitlines()
-    changed = [f"{before.strip()} -> {after.strip()}" for before, after in zip(old, new, strict=False) if before != after]
+    changed = [
+        f"{before.strip()} -> {after.strip()}" for before, after in zip(old, new, strict=False) if before != after
+    ]
     if changed or len(old) != len(new):
         raise UserError(
             f"{folder} was started with other settings ({'; '.join(changed[:3])}): "
@@ -151,7 +157,7 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
     _quiet()
     L.seed_everything(config.seed, verbose=False)
     folder = folder_to_resume(config, resume) if resume else new_folder(config)
-    PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
+    photos = PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
     codec = LatentCodec.from_pretrained(config.cache.codec)
     adapter = build_adapter(config, codec)
     tracker = MLflowTracker(
@@ -177,14 +183,18 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
         if not validation_scores(trainer):  # resumed from the very last step, whose validation was cut off
             trainer.validate(module, data, verbose=False)
-        module.averaged.save_pretrained(folder / "adapter")
         results = {
             **validation_scores(trainer),
             "steps": trainer.global_step,
             "images_per_second": throughput.images_per_second,
+            "hours": throughput.seconds / 3600,
+            "device": run_info()["device"],
             "adapter": str(folder / "adapter"),
             "run_id": tracker.run_id,
         }
+        module.averaged.save_pretrained(folder / "adapter")
+        (folder / "adapter" / CONFIG).write_text(to_yaml(config))
+        write_card(folder / "adapter", adapter_card(config, results, photos, len(data.val_pairs)))
         for path in sorted((folder / "adapter").iterdir()):
             tracker.log_artifact(path, f"adapter/{path.name}")
         (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 
+from lua_lightning.cards import codec_card, write_card
 from lua_lightning.config import load_config
 from lua_lightning.crops import dihedral, draw_apart, draw_positions
 from lua_lightning.images import downscale, read_image, to_tensor
@@ -68,7 +69,8 @@ class CropStream:
             top, left = self.positions[index][pick]
             shift_y, shift_x = torch.randint(8, (2,), generator=self.generator).tolist()
             image = self.images[index]
-            top, left = min(top + shift_y, image.shape[-2] - self.crop), min(left + shift_x, image.shape[-1] - self.crop)
+            top = min(top + shift_y, image.shape[-2] - self.crop)
+            left = min(left + shift_x, image.shape[-1] - self.crop)
             crops.append(dihedral(image[..., top : top + self.crop, left : left + self.crop], symmetry % 8))
         return torch.cat(crops)
 
@@ -143,7 +145,8 @@ def train_codec(config: CodecTrainingConfig) -> dict:
         optimizer.step()
         schedule.step()
         if (step + 1) % 500 == 0:
-            print(f"step {step + 1}: held-out PSNR {round_trip_psnr(model, held_out):.2f} dB (linear {linear_psnr:.2f})")
+            reached = round_trip_psnr(model, held_out)
+            print(f"step {step + 1}: held-out PSNR {reached:.2f} dB (linear {linear_psnr:.2f})", flush=True)
 
     shift, spread = latent_statistics(model, stream)
     final = PatchAutoencoder(
@@ -162,6 +165,7 @@ def train_codec(config: CodecTrainingConfig) -> dict:
         "config": asdict(config),
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_card(folder, codec_card(folder.name, results, photos))
     return results
 
 

@@ -33,7 +33,7 @@ def jobs(source: Path, output: Path) -> list[tuple[Path, Path]]:
     """
     if source.is_file():
         if output.is_dir():
-            raise UserError(f"{output} is a folder, but the input is one file: give the output a file name, such as out.png")
+            raise UserError(f"{output} is a folder, but the input is one file: give a file name, such as out.png")
         return [(source, output)]
     if not source.is_dir():
         raise UserError(f"{source} does not exist: give an image file or a folder of images")

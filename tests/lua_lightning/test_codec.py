@@ -85,7 +85,8 @@ def test_decode_lets_gradients_through_to_latents_only(real):
     codec.train()  # as a parent module would
     latents = torch.randn(1, codec.channels, 4, 4, requires_grad=True)
     codec.decode(latents).square().mean().backward()
-    assert latents.grad is not None and latents.grad.abs().sum() > 0
+    assert latents.grad is not None
+    assert latents.grad.abs().sum() > 0
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in codec.parameters())
     assert not codec.model.training
 

@@ -173,7 +173,7 @@ class TestRecording:
         assert math.isnan(metrics["nan"])
         assert metrics["huge"] > 1e308
 
-    @pytest.mark.parametrize("name", ["loss (x2)", "psnr,dB", ""])
+    @pytest.mark.parametrize("name", ["loss (x2)", "psnr,dB", "", "/psnr", "val//psnr", "val/../psnr", "a" * 251])
     def test_a_name_that_mlflow_refuses_is_refused_at_once(self, root, name):
         with tracker_in(root) as tracker:
             with pytest.raises(ValueError, match="may only contain"):
@@ -218,14 +218,18 @@ class TestRecording:
 
     def test_artifacts_and_tags(self, root, client, tmp_path):
         (tmp_path / "last.ckpt").write_bytes(b"weights")
+        (tmp_path / "adapter").mkdir()
+        (tmp_path / "adapter/config.json").write_text("{}")
         with tracker_in(root) as tracker:
             tracker.log_artifact(tmp_path / "last.ckpt", "checkpoints/last.ckpt")
+            tracker.log_artifact(tmp_path / "adapter")
             tracker.log_dict({"psnr": 1}, "results.json")
             tracker.log_text("first", "note.txt")
             tracker.log_text("second", "note.txt")
             tracker.set_tags({"method": "lua"})
         folder = Path(client.download_artifacts(tracker.version, "", str(tmp_path)))
         assert (folder / "checkpoints/last.ckpt").read_bytes() == b"weights"
+        assert (folder / "adapter/config.json").read_text() == "{}"
         assert json.loads((folder / "results.json").read_text()) == {"psnr": 1}
         assert (folder / "note.txt").read_text() == "second"
         assert client.get_run(tracker.version).data.tags["method"] == "lua"
@@ -233,13 +237,27 @@ class TestRecording:
 
     def test_system_metrics(self, root, client, monkeypatch):
         monkeypatch.setattr(tracking, "SYSTEM_SECONDS", 0.1)
-        with tracker_in(root, system_metrics=True) as tracker:
+        tracker = tracker_in(root, system_metrics=True)
+        for _ in range(2):  # as Lightning does for training, then for validation
             assert tracker.experiment is not None
-            time.sleep(1)
+            time.sleep(0.7)
+            tracker.finalize()
         points = history(client, tracker.version, "system/cpu_utilization_percentage")
         assert [step for step, _ in points] == list(range(len(points)))
-        assert len(points) >= 3
+        assert len(points) >= 4
         assert "system/system_memory_usage_megabytes" in client.get_run(tracker.version).data.metrics
+
+    def test_a_monitor_that_breaks_stops_nothing(self, root, client, monkeypatch, caplog):
+        class Broken:
+            def collect_metrics(self):
+                raise RuntimeError("no such counter")
+
+        monkeypatch.setattr(tracking, "_monitors", lambda: [Broken()])
+        with tracker_in(root, system_metrics=True) as tracker:
+            assert tracker.experiment is not None
+            tracker.log_metrics({"train/loss": 1.0}, 1)
+        assert history(client, tracker.version, "train/loss") == [(1, 1.0)]
+        assert "no system metrics from here on (no such counter)" in caplog.text
 
     def test_other_ranks_are_silent(self, root, monkeypatch, capsys):
         monkeypatch.setattr(rank_zero_only, "rank", 1)
@@ -410,7 +428,7 @@ class TestServerAway:
         assert slowest < 0.5
         lines = [record.getMessage() for record in caplog.records if record.name == tracking.log.name]
         assert len(lines) == 2
-        assert "training goes on" in lines[0]
+        assert "([Errno 111] Connection refused); training goes on" in lines[0]
         assert f"lua-lightning sync {folder}" in lines[1]
         assert capsys.readouterr() == ("", "")
         assert client.get_run(tracker.version).info.status == "RUNNING"
@@ -501,7 +519,7 @@ class Server:
             command, cwd=self.root, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         )  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while tracking.unreachable(self.uri):
             assert time.monotonic() < deadline, (self.root / "server.log").read_text()
             time.sleep(0.2)
@@ -540,17 +558,16 @@ def test_a_server_killed_and_restarted_in_mid_run_gets_everything_once(server, r
             time.sleep(0.02)
     assert slowest < 0.5
     lines = [record.getMessage() for record in caplog.records if record.name == tracking.log.name]
+    assert len(lines[0].removeprefix(f"MLflow at {server.uri}")) < 300, lines[0]
     assert [("takes no records" in line, "answers again" in line) for line in lines] == [(True, False), (False, True)]
     client = MlflowClient(server.uri)
     assert history(client, tracker.version, "train/loss") == [(step, float(step)) for step in range(400)]
     assert len(history(client, tracker.version, "train/nan")) == 400
     images = [item.path for item in client.list_artifacts(tracker.version, "images") if item.path.endswith(".png")]
     assert sorted(int(name.split("+")[2]) for name in images) == list(range(0, 400, 50))
-    assert client.get_run(tracker.version).info.status == "FINISHED"
-    assert (
-        tracker.url
-        == f"{server.uri}/#/experiments/{client.get_run(tracker.version).info.experiment_id}/runs/{tracker.version}"
-    )
+    info = client.get_run(tracker.version).info
+    assert info.status == "FINISHED"
+    assert tracker.url.startswith(f"{server.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}/")
 
 
 class TestRunInfo:

@@ -1,0 +1,109 @@
+"""Remake what the README shows: the table of measured numbers and the picture, from the shipped models.
+
+Command: make docs
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch.utils.data import DataLoader
+
+from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.codec import LatentCodec
+from lua_lightning.config import RunConfig, load_config
+from lua_lightning.evaluation import evaluate, reference
+from lua_lightning.images import downscale, to_uint8
+from lua_lightning.pairs import PairDataset, build_cache
+from lua_lightning.photos import PhotoSet
+from lua_lightning.pipeline import upscale_latents
+from lua_lightning.report import METHODS
+
+ROOT = Path(__file__).parent.parent
+ADAPTER, EXPERIMENT = "lua-tiny-d16", ROOT / "experiments/stage1.yaml"
+SHOWN = ("life-by-aitzol-berasategi.png", "picosdeeuropa-by-aitzol-berasategi.png", "coldripple.png")
+COLUMNS = ("photo_lr", "bicubic", "pixel_bicubic", "adapter", "ceiling", "hr")
+TITLES = {
+    "photo_lr": "LR photograph",
+    "bicubic": "latent bicubic",
+    "pixel_bicubic": "decoded LR, bicubic",
+    "adapter": "adapter",
+    "ceiling": "codec ceiling",
+    "hr": "HR photograph",
+}
+CLOSE_UP = 160  # pixels of the HR crop that a cell of the picture shows
+
+
+def table(scores: dict[str, float], crops: int) -> str:
+    """Return the README's table in Markdown."""
+    lines = [
+        f"{crops} crops of 512 px from photographs that training never saw; PSNR in dB on 8-bit RGB.",
+        "",
+        "| method | x2 PSNR | x2 SSIM | x2 recovery | x4 PSNR | x4 SSIM | x4 recovery |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method, label in METHODS.items():
+        suffix = f"_{method}" if method else ""
+        cells = []
+        for scale in ("x2", "x4"):
+            psnr, ssim = scores[f"{scale}/psnr{suffix}"], scores[f"{scale}/ssim{suffix}"]
+            low, high = scores[f"{scale}/psnr_bicubic"], scores[f"{scale}/psnr_ceiling"]
+            cells += [f"{psnr:.2f}", f"{ssim:.3f}", f"{(psnr - low) / (high - low):.2f}"]
+        if not method:
+            label, cells = f"**{ADAPTER}**", [f"**{cell}**" for cell in cells]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_between(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers `name` in a Markdown file."""
+    content = path.read_text()
+    start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+    head, _, rest = content.partition(start)
+    _, _, tail = rest.partition(end)
+    path.write_text(head + start + text + end + tail)
+
+
+@torch.inference_mode()
+def picture(adapter: LatentUpscaler, codec: LatentCodec, pairs: PairDataset, scale: int, path: Path) -> None:
+    """Write close-ups of each method side by side, one row per photograph."""
+    names = pairs.cache.photo_names
+    wanted = {}
+    for n in range(len(pairs)):
+        item = pairs[n]
+        wanted.setdefault(Path(names[item["photo"]]).name, item)
+    font = ImageFont.load_default(15)
+    sheet = Image.new("RGB", (len(COLUMNS) * (CLOSE_UP + 6), len(SHOWN) * (CLOSE_UP + 6) + 24), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, name in enumerate(COLUMNS):
+        draw.text((column * (CLOSE_UP + 6) + 4, 3), TITLES[name], fill="black", font=font)
+    for row, shown in enumerate(SHOWN):
+        batch = {key: value[None] for key, value in wanted[shown].items() if isinstance(value, torch.Tensor)}
+        images = dict(reference(codec, batch, scale).images)
+        small = downscale(batch["image"], scale)
+        images["photo_lr"] = torch.nn.functional.interpolate(small, scale_factor=scale, mode="nearest")
+        images["adapter"] = codec.decode(upscale_latents(adapter, codec, batch[f"lr_x{scale}"], scale))
+        images["hr"] = batch["image"]
+        middle = (batch["image"].shape[-1] - CLOSE_UP) // 2
+        for column, name in enumerate(COLUMNS):
+            part = images[name][..., middle : middle + CLOSE_UP, middle : middle + CLOSE_UP].clamp(-1, 1)
+            sheet.paste(Image.fromarray(to_uint8(part)), (column * (CLOSE_UP + 6), 24 + row * (CLOSE_UP + 6)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def main() -> None:
+    """Write `docs/images/comparison.png` and the README's table."""
+    config = load_config(RunConfig, EXPERIMENT)
+    adapter = LatentUpscaler.from_pretrained(ADAPTER)
+    codec = LatentCodec.from_pretrained(config.cache.codec)
+    pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), "val")
+    scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), (2, 4))
+    write_between(ROOT / "README.md", "table", table(scores, len(pairs)))
+    picture(adapter, codec, pairs, 2, ROOT / "docs/images/comparison.png")
+    print(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()
