@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/lua-lightning
 PHOTOS ?= data/photos
+PORT ?= 5000
 ARGS ?=
 STAMP := .venv/.installed
 
@@ -36,7 +37,13 @@ evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=l
 
 .PHONY: mlflow-ui
 mlflow-ui: setup ## open the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
-	@$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(or $(PORT),5000)
+	@echo "http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 \
+		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)
+
+.PHONY: docs
+docs: data ## remake the README's table and picture from the shipped models
+	@$(BIN)/python -m docs.build
 
 .PHONY: doctor
 doctor: setup ## say what is here and what is missing

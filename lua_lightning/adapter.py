@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,7 +54,8 @@ class AdapterConfig:
     scales: tuple[int, ...] = (2, 4)
     """Scales it has a head for: 2, 4 or both."""
     skip: str = "bicubic"
-    """What a head's output is added to: the "bicubic" enlargement of the input, or "none" (the paper's)."""
+    """What a head's output is added to: the "bicubic" enlargement of the input, that and a learned "linear" map of each
+    position's 3x3 neighbourhood, or "none" (the paper's)."""
     downscale: int = 8
     """Image pixels per latent position, along one side."""
 
@@ -99,6 +101,11 @@ class ScaleHead(nn.Module):
         return self.conv_last(self.upsample(self.conv_before(features)))
 
 
+def enlarge(latents: Tensor, scale: int) -> Tensor:
+    """Return `latents` (B, C, H, W) enlarged bicubically to (B, C, H*scale, W*scale)."""
+    return F.interpolate(latents, scale_factor=scale, mode="bicubic", align_corners=False)
+
+
 class LinearSkip(nn.Module):
     """Bicubic enlargement plus a learned 3x3 linear correction, which starts at zero."""
 
@@ -110,8 +117,27 @@ class LinearSkip(nn.Module):
         nn.init.zeros_(self.conv.bias)  # pyright: ignore
 
     def forward(self, latents: Tensor) -> Tensor:
-        bicubic = F.interpolate(latents, scale_factor=self.scale, mode="bicubic", align_corners=False)
-        return bicubic + F.pixel_shuffle(self.conv(latents), self.scale)
+        return enlarge(latents, self.scale) + F.pixel_shuffle(self.conv(latents), self.scale)
+
+    @torch.no_grad()
+    def fit(self, latents: Tensor, targets: Tensor, ridge: float = 1e-4) -> None:
+        """Set the correction to its least-squares optimum on pairs, in closed form.
+
+        Args:
+            latents: (N, channels, H, W).
+            targets: (N, channels, H*scale, W*scale).
+            ridge: Weight of the penalty on large coefficients, relative to the mean variance of the inputs.
+        """
+        residual = F.pixel_unshuffle(targets - enlarge(latents, self.scale), self.scale)
+        inputs = F.unfold(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3).transpose(1, 2).flatten(0, 1).double()
+        outputs = residual.flatten(2).transpose(1, 2).flatten(0, 1).double()
+        centre_in, centre_out = inputs.mean(0), outputs.mean(0)
+        inputs -= centre_in
+        gram = inputs.T @ inputs
+        gram.diagonal().add_(ridge * gram.diagonal().mean())
+        weight = torch.linalg.solve(gram, inputs.T @ (outputs - centre_out)).T
+        self.conv.weight.copy_(weight.view_as(self.conv.weight))
+        self.conv.bias.copy_(centre_out - weight @ centre_in)  # pyright: ignore
 
 
 class LatentUpscaler(SwinTrunk):
@@ -155,7 +181,7 @@ class LatentUpscaler(SwinTrunk):
             return enlarged
         if config.skip == "linear":
             return self.skips[f"x{scale}"](latents) + enlarged
-        return F.interpolate(latents, scale_factor=scale, mode="bicubic", align_corners=False) + enlarged
+        return enlarge(latents, scale) + enlarged
 
     @classmethod
     def from_pretrained(

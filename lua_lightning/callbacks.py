@@ -17,14 +17,14 @@ from lua_lightning.images import to_uint8
 from lua_lightning.tracking import MLflowTracker
 
 LAST = "last"  # checkpoint to resume from
-GRID = ("bicubic", "adapter", "hr")
 
 
 def comparison(images: dict[str, Tensor], row: int, scale: int) -> Tensor:
-    """Return the LR photograph (pixels repeated), latent bicubic, adapter and HR, (1, 3, H, 4W) in [-1, 1]."""
+    """Return LR (pixels repeated) and latent bicubic above adapter and HR, (1, 3, 2H, 2W) in [-1, 1]."""
     small = F.avg_pool2d(images["photo_bicubic"][row : row + 1], scale)
-    columns = [F.interpolate(small, scale_factor=scale, mode="nearest")]
-    return torch.cat(columns + [images[name][row : row + 1].clamp(-1, 1) for name in GRID], dim=-1)
+    cells = [F.interpolate(small, scale_factor=scale, mode="nearest")]
+    cells += [images[name][row : row + 1].clamp(-1, 1) for name in ("bicubic", "adapter", "hr")]
+    return torch.cat([torch.cat(cells[:2], dim=-1), torch.cat(cells[2:], dim=-1)], dim=-2)
 
 
 class ImageGrids(Callback):

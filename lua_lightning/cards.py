@@ -14,8 +14,9 @@ CARD = "README.md"
 def photo_facts(photos: PhotoSet) -> str:
     """Return the sentence on the photographs and their licences."""
     licences = sorted({photo.licence for photo in photos.photos})
+    train, held_out = len(photos.split("train")), len(photos.split("val"))
     return (
-        f"{len(photos.split('train'))} photographs, {len(photos.split('val'))} held out (recipe `{photos.recipe}`, "
+        f"{train} training and {held_out} held-out photographs (recipe `{photos.recipe}`, "
         f"manifest sha256 `{photos.sha256[:16]}`), under {', '.join(licences)}."
     )
 

@@ -53,7 +53,7 @@ class OptimConfig:
     """The optimiser and its schedule."""
 
     name: str = "adamw"  # adamw or adam
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     schedule: str = "cosine"  # cosine: warm-up, then cosine to zero; multistep: halve at each milestone
@@ -68,8 +68,8 @@ class OptimConfig:
 class TrainConfig:
     """Length, batches and hardware."""
 
-    steps: int = 700
-    batch_size: int = 16  # pairs per step and process
+    steps: int = 1200
+    batch_size: int = 8  # pairs per step and process
     accumulate: int = 1  # steps whose gradients are summed before an update
     crop_latents: int = 32  # side of the HR latent patch of a training pair; 8 pixels each
     precision: str = "auto"  # auto, 32-true or bf16-mixed; auto is bf16-mixed where the device has it
@@ -86,7 +86,7 @@ class TrainConfig:
 class ValidationConfig:
     """What is measured on held-out photographs."""
 
-    every: int = 350  # steps
+    every: int = 400  # steps
     image_keys: int = 4  # crops whose image grids are logged
 
 

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MeanMetric
 
-from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.adapter import LatentUpscaler, LinearSkip
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import OptimConfig, RunConfig
 from lua_lightning.datamodule import PairDataModule
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation import Reference, adapter_scores, reference, summarise
 from lua_lightning.losses import weighted_loss
+from lua_lightning.pairs import PairDataset
+
+SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
 
 
 class AveragedAdapter(AveragedModel):
@@ -84,6 +87,17 @@ class AdapterModule(L.LightningModule):
         self.photo_names = data.cache.photo_names
         count = min(self.config.validation.image_keys, len(data.val_pairs))
         self.shown_samples = {index * len(data.val_pairs) // count for index in range(count)}
+        if stage == "fit" and self.adapter.config.skip == "linear" and not self.config.adapter.init_from:
+            self._fit_skips(data)  # weights of a checkpoint replace it after this hook
+
+    def _fit_skips(self, data: PairDataModule) -> None:
+        """Start from the best linear map, so that training spends its steps on what is not linear."""
+        pairs = PairDataset(data.cache, "train", data.val_pairs.side)
+        items = [pairs[n] for n in range(min(SKIP_PAIRS, len(pairs)))]
+        for scale in self.config.adapter.scales:
+            latents, targets = (torch.stack([item[name] for item in items]) for name in (f"lr_x{scale}", "hr"))
+            skip: LinearSkip = self.adapter.skips[f"x{scale}"]  # type: ignore[assignment]
+            skip.fit(latents.to(self.device), targets.to(self.device))
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch: the mean over scales of the weighted sum of terms."""

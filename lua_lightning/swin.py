@@ -148,7 +148,7 @@ class WindowAttention(nn.Module):
         bias = self.bias()
         biases = [(start, stop, bias if mask is None else bias + mask.to(bias.dtype)) for start, stop, mask in groups]
         heads, head_dim, dim = self.num_heads, self.head_dim, self.proj.in_features
-        extra = 0 if attends_explicitly(bias) else -head_dim % (4 if bias.device.type == "cpu" else 8)
+        extra = -head_dim % (4 if bias.device.type == "cpu" else 8)
         qkv, proj = (self.qkv.weight, self.qkv.bias), (self.proj.weight, self.proj.bias)
         if extra:
             weight = F.pad(self.qkv.weight.view(3, heads, head_dim, dim), (0, 0, 0, extra)).view(-1, dim)
@@ -168,15 +168,11 @@ class WindowAttention(nn.Module):
         return F.linear(out[0] if len(out) == 1 else torch.cat(out), *plan.proj)
 
 
-def attends_explicitly(bias: Tensor) -> bool:
-    """Whether `attend` writes out the softmax: PyTorch's fused CPU kernel gives no gradient for the bias."""
-    return bias.requires_grad and torch.is_grad_enabled() and bias.device.type == "cpu"
-
-
 def attend(qkv: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Return softmax(scale q k^T + bias) v for `qkv` (3, W, heads, N, d) and `bias` (heads, N, N)."""
     query, key, value = qkv.unbind(0)
-    if attends_explicitly(bias):  # half the time of what scaled_dot_product_attention falls back to
+    if bias.requires_grad and torch.is_grad_enabled() and bias.device.type == "cpu":
+        # The fused CPU kernel gives the bias no gradient; its fallback is slower than the same thing spelled out.
         return ((query * scale) @ key.transpose(-2, -1) + bias).softmax(-1).to(value.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype), scale=scale)
 
@@ -205,13 +201,13 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, windows: Tensor, groups: tuple[WindowGroup, ...]) -> Tensor:
-        """Map `windows` (W, N, C), ordered as `groups`, to the same shape; without gradients, in place."""
+        """Map `windows` (W, N, C), ordered as `groups`, to the same shape; on a CPU without gradients, in place."""
         plan = self.attn.plan(groups)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or windows.device.type != "cpu":
             windows = windows + self.attn(self.norm1(windows), plan)
             return windows + self.mlp(self.norm2(windows))
         # Nothing here looks beyond a window: a few at a time stay in the processor's cache and need little memory.
-        step = max(1, CHUNK // windows.shape[1]) if windows.device.type == "cpu" else len(windows)
+        step = max(1, CHUNK // windows.shape[1])
         for start, stop, bias in plan.biases:
             for first in range(start, stop, step):
                 part = windows[first : min(first + step, stop)]

@@ -27,6 +27,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
+from urllib3.exceptions import HTTPError
 
 from lua_lightning.doctor import (
     SQLITE,
@@ -108,7 +109,7 @@ def _reason(error: BaseException) -> str:
     reason = error
     cause: BaseException | None = error
     while cause := cause.__cause__ or cause.__context__:
-        if isinstance(cause, (OSError, sqlite3.Error)):
+        if isinstance(cause, (OSError, sqlite3.Error, HTTPError)):
             reason = cause
     return first_line(reason)
 

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.callbacks import LAST, CleanStop, ImageGrids, Progress, Throughput, checkpoints
@@ -36,6 +37,11 @@ def native_bf16() -> bool:
     return (
         torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
+
+
+def is_rank_zero() -> bool:
+    """Return whether this process writes the run's files."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def build_adapter(config: RunConfig, codec: LatentCodec) -> LatentUpscaler:
@@ -170,7 +176,8 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
     )
     with tracker:
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
-        (folder / CONFIG).write_text(to_yaml(config))
+        if is_rank_zero():
+            (folder / CONFIG).write_text(to_yaml(config))
         throughput = Throughput()
         stop = CleanStop(tracker, folder / "checkpoints")
         trainer = make_trainer(config, tracker, folder, [throughput, stop])
@@ -192,13 +199,19 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
             "adapter": str(folder / "adapter"),
             "run_id": tracker.run_id,
         }
-        module.averaged.save_pretrained(folder / "adapter")
-        (folder / "adapter" / CONFIG).write_text(to_yaml(config))
-        write_card(folder / "adapter", adapter_card(config, results, photos, len(data.val_pairs)))
-        for path in sorted((folder / "adapter").iterdir()):
-            tracker.log_artifact(path, f"adapter/{path.name}")
-        (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+        if is_rank_zero():
+            card = adapter_card(config, results, photos, len(data.val_pairs))
+            export(module.averaged, folder, config, results, card)
+            tracker.log_artifact(folder / "adapter")
     return results
+
+
+def export(adapter: LatentUpscaler, folder: Path, config: RunConfig, results: dict[str, Any], card: str) -> None:
+    """Write the adapter's folder (weights, config, card) and the run's closing numbers, which mark it as finished."""
+    adapter.save_pretrained(folder / "adapter")
+    (folder / "adapter" / CONFIG).write_text(to_yaml(config))
+    write_card(folder / "adapter", card)
+    (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def validation_scores(trainer: L.Trainer) -> dict[str, float]:

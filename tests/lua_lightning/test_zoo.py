@@ -1,0 +1,76 @@
+"""The embedded models, measured on photographs that ship inside scikit-image and scikit-learn."""
+
+import json
+
+import pytest
+import skimage.data
+import torch
+from sklearn.datasets import load_sample_image
+
+from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.codec import LatentCodec
+from lua_lightning.evaluation import adapter_scores, reference
+from lua_lightning.images import downscale, to_tensor
+from lua_lightning.metrics import mean_psnr
+from lua_lightning.patch_autoencoder import PatchAutoencoder
+from lua_lightning.pretrained import WEIGHTS_NAME, ZOO, zoo_names
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    """Two crops of 384 px that no training has seen."""
+    pictures = [skimage.data.astronaut()[:384, :384], load_sample_image("china.jpg")[:384, 128:512]]
+    return torch.cat([to_tensor(picture) for picture in pictures])
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_every_model_is_small_and_says_where_it_is_from(name):
+    folder = ZOO / name
+    assert (folder / WEIGHTS_NAME).stat().st_size < 8e6
+    card = (folder / "README.md").read_text()
+    for fact in ("license:", "**Data**", "**Training**", "**Command**", "seed"):
+        assert fact in card
+
+
+def test_the_expected_models_are_there():
+    assert {"tiny-d16", "tiny-d4", "lua-tiny-d16"} <= set(zoo_names())
+
+
+@pytest.mark.parametrize(("name", "at_least"), [("tiny-d4", 2.0), ("tiny-d16", 0.0)])
+def test_the_residual_adds_to_the_linear_code(name, at_least):
+    results = json.loads((ZOO / name / "results.json").read_text())
+    assert results["psnr"] - results["psnr_linear"] >= at_least
+
+
+@pytest.mark.parametrize("name", ["tiny-d4", "tiny-d16"])
+def test_the_residual_helps_photographs_of_another_source(name, photographs):
+    codec = LatentCodec.from_pretrained(name)
+    whole = mean_psnr(codec.decode(codec.encode(photographs)), photographs)
+    model: PatchAutoencoder = codec.model
+    for network in (model.encoder, model.decoder):
+        torch.nn.init.zeros_(network[-1].weight)
+        torch.nn.init.zeros_(network[-1].bias)
+    assert whole > mean_psnr(codec.decode(codec.encode(photographs)), photographs)
+
+
+@pytest.mark.parametrize("name", ["tiny-d4", "tiny-d16"])
+def test_normalised_latents_have_unit_scale(name, photographs):
+    latents = LatentCodec.from_pretrained(name).encode(photographs)
+    assert 0.5 < latents.std() < 2
+    assert latents.mean().abs() < 0.5
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_adapter_beats_both_bicubics(photographs, scale):
+    codec = LatentCodec.from_pretrained("tiny-d16")
+    adapter = LatentUpscaler.from_pretrained("lua-tiny-d16")
+    batch = {
+        "image": photographs,
+        "hr": codec.encode(photographs),
+        f"lr_x{scale}": codec.encode(downscale(photographs, scale)),
+    }
+    rivals = reference(codec, batch, scale).scores
+    _, ours = adapter_scores(adapter, codec, batch, scale)
+    assert ours["psnr"].mean() > rivals["psnr_bicubic"].mean()
+    assert ours["psnr"].mean() > rivals["psnr_pixel_bicubic"].mean()
+    assert ours["psnr"].mean() < rivals["psnr_ceiling"].mean()
