@@ -68,8 +68,8 @@ class OptimConfig:
 class TrainConfig:
     """Length, batches and hardware."""
 
-    steps: int = 1200
-    batch_size: int = 8  # pairs per step and process
+    steps: int = 2000
+    batch_size: int = 16  # pairs per step and process
     accumulate: int = 1  # steps whose gradients are summed before an update
     crop_latents: int = 32  # side of the HR latent patch of a training pair; 8 pixels each
     precision: str = "auto"  # auto, 32-true or bf16-mixed; auto is bf16-mixed where the device has it
@@ -79,14 +79,14 @@ class TrainConfig:
     num_nodes: int = 1
     workers: int = 0  # data-loading processes
     log_every: int = 10  # steps
-    checkpoint_every: int = 100  # steps between checkpoints to resume from
+    checkpoint_every: int = 200  # steps between checkpoints to resume from
 
 
 @dataclass
 class ValidationConfig:
     """What is measured on held-out photographs."""
 
-    every: int = 400  # steps
+    every: int = 1000  # steps
     image_keys: int = 4  # crops whose image grids are logged
 
 

@@ -111,7 +111,7 @@ class AdapterModule(L.LightningModule):
         if not torch.isfinite(loss):
             names = sorted({self.photo_names[int(index)] for index in batch["photo"]})
             raise UserError(
-                f"the loss became {float(loss)} at step {self.global_step} on a batch from {', '.join(names)}: "
+                f"the loss became {loss.item()} at step {self.global_step} on a batch from {', '.join(names)}: "
                 "look at these photographs, or lower optim.learning_rate; the last checkpoint is intact"
             )
         self.log("train/loss", loss.detach(), prog_bar=True)

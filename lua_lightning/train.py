@@ -20,7 +20,7 @@ from lua_lightning.checks import check_run
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.datamodule import PairDataModule
-from lua_lightning.doctor import run_info
+from lua_lightning.doctor import cpu_has_bf16, run_info
 from lua_lightning.errors import UserError
 from lua_lightning.module import AdapterModule
 from lua_lightning.photos import MANIFEST_NAME, PhotoSet
@@ -34,9 +34,7 @@ def native_bf16() -> bool:
     """Return whether the device multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return (
-        torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
+    return cpu_has_bf16()
 
 
 def is_rank_zero() -> bool:
