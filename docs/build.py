@@ -57,12 +57,15 @@ def table(scores: dict[str, float], crops: int) -> str:
 
 
 def write_between(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the markers `name` in a Markdown file."""
+    """Replace what stands between the markers `name` in a Markdown file.
+
+    Raises:
+        ValueError: The file lacks a marker; nothing is written.
+    """
     content = path.read_text()
-    start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-    head, _, rest = content.partition(start)
-    _, _, tail = rest.partition(end)
-    path.write_text(head + start + text + end + tail)
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, after = content.index(start) + len(start), content.index(end)
+    path.write_text(f"{content[:before]}\n{text}\n{content[after:]}")
 
 
 @torch.inference_mode()

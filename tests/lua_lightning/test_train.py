@@ -97,7 +97,7 @@ def test_a_run_trains_validates_and_tells(config, uninterrupted):
     assert run.data.tags["stage"] == "stage1"
     losses = history(run_id, "train/loss")
     assert sorted(losses) == list(range(STEPS))
-    assert set(history(run_id, "val/x2/psnr")) == {4, 8} or set(history(run_id, "val/x2/psnr")) == {3, 7}
+    assert set(history(run_id, "val/x2/psnr")) == {3, 7}
     assert history(run_id, "val/x2/psnr").popitem()[1] == pytest.approx(results["val/x2/psnr"])
     total = history(run_id, "train/loss/latent_l1")[3] + 0.1 * history(run_id, "train/loss/latent_fft")[3]
     assert losses[3] == pytest.approx(total, rel=1e-5)
