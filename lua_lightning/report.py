@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -9,8 +10,8 @@ METHODS = {
     "bicubic": "latent bicubic",
     "pixel_bicubic": "decoded LR, bicubic",
     None: "adapter",
-    "ceiling": "codec round trip of HR (ceiling)",
-    "photo_bicubic": "LR photograph, bicubic (no codec)",
+    "ceiling": "codec ceiling",
+    "photo_bicubic": "LR photograph, bicubic",
 }
 
 
@@ -22,10 +23,10 @@ def print_scores(scores: Mapping[str, float], title: str) -> None:
         title: Heading of the table.
     """
     scales = sorted({name.partition("/")[0] for name in scores})
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
+    table = Table(title=f"{title}; PSNR in dB", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
     for scale in scales:
-        for metric in ("PSNR dB", "SSIM", "recovery"):
+        for metric in ("PSNR", "SSIM", "recov."):
             table.add_column(f"{scale} {metric}", justify="right")
     for method, label in METHODS.items():
         suffix = f"_{method}" if method else ""

@@ -14,6 +14,9 @@ from lua_lightning.pairs import build_cache
 from lua_lightning.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
 from lua_lightning.photos import PhotoSet, file_sha256
 
+# Small tensors gain nothing from more threads, and on a busy machine the threads only wait for each other.
+torch.set_num_threads(1)
+
 
 def write_photo_set(folder: Path, splits: list[str], size: int = 128) -> Path:
     """Write seeded smooth-plus-noise images and the manifest that describes them."""
