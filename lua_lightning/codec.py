@@ -15,6 +15,8 @@ from lua_lightning.patch_autoencoder import PatchAutoencoder
 from lua_lightning.pretrained import find_pretrained, read_config, state_dict_sha256, zoo_names
 from lua_lightning.tiling import tiled
 
+OVERLAP = 16  # latents that neighbouring tiles share
+
 
 @dataclass(frozen=True)
 class KnownCodec:
@@ -211,7 +213,7 @@ class LatentCodec(nn.Module):
             )
         if tile:
             shrink = Fraction(1, self.downscale)
-            return self.normalise(tiled(self._encode, images, shrink, tile, overlap=8 * self.downscale))
+            return self.normalise(tiled(self._encode, images, shrink, tile, overlap=OVERLAP * self.downscale))
         return self.normalise(self._encode(images))
 
     def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
@@ -227,4 +229,4 @@ class LatentCodec(nn.Module):
         if latents.shape[1] != self.channels:
             raise UserError(f"the codec {self.source} has {self.channels} latent channels, not {latents.shape[1]}")
         raw = self.denormalise(latents)
-        return tiled(self._decode, raw, self.downscale, tile, overlap=8) if tile else self._decode(raw)
+        return tiled(self._decode, raw, self.downscale, tile, overlap=OVERLAP) if tile else self._decode(raw)

@@ -42,7 +42,7 @@ def upscale_latents(
     raw = adapter.config.space == "raw"
     inputs = codec.denormalise(latents) if raw else latents
     if tile:
-        outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=8)
+        outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=min(8, tile // 2))
     else:
         outputs = adapter(inputs, scale)
     return codec.normalise(outputs) if raw else outputs

@@ -73,5 +73,10 @@ def starts(size: int, tile: int, overlap: int, step: int = 1) -> list[int]:
 
 
 def ramp(length: int, like: Tensor) -> Tensor:
-    """Return the weight of the later of two tiles across the `length` pixels they share: from near 0 to near 1."""
-    return (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5).div(length).to(like.dtype)
+    """Return the weight of the later of two tiles across the `length` pixels they share.
+
+    It is 0 on the first quarter, which that tile's own border spoils, rises linearly, and is 1 on the last quarter,
+    where the earlier tile ends.
+    """
+    position = (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5) / max(1, length)
+    return (2 * position - 0.5).clamp(0, 1).to(like.dtype)

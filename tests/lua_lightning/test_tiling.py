@@ -27,10 +27,10 @@ def test_reductions_cut_at_multiples():
     )
 
 
-def test_neighbours_are_blended_linearly():
+def test_neighbours_are_blended_linearly_away_from_their_borders():
     calls = iter([0.0, 1.0])
     blended = tiled(lambda part: torch.full_like(part, next(calls)), torch.zeros(1, 1, 4, 12), 1, 8, 4)
-    expected = torch.tensor([0, 0, 0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1, 1, 1])
+    expected = torch.tensor([0, 0, 0, 0, 0, 0.25, 0.75, 1, 1, 1, 1, 1])
     assert torch.equal(blended, expected.expand(1, 1, 4, 12))
 
 

@@ -13,6 +13,7 @@ from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.cli import main
 from lua_lightning.errors import UserError
 from lua_lightning.pipeline import check_pair, upscale_image, upscale_latents
+from lua_lightning.upscale import SMALLEST_TILE
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,13 @@ def test_an_image_of_whole_latents_is_encoder_adapter_decoder(adapter, codec):
     with torch.no_grad():
         expected = codec.decode(adapter(codec.encode(image), 2)).clamp(-1, 1)
     torch.testing.assert_close(upscale_image(adapter, codec, image, 2), expected)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_smallest_tiles_give_nearly_the_whole(adapter, codec, scale):
+    image = torch.rand(1, 3, 200, 144) * 2 - 1
+    whole = upscale_image(adapter, codec, image, scale, tile=None)
+    assert (upscale_image(adapter, codec, image, scale, tile=SMALLEST_TILE) - whole).abs().mean() < 0.02
 
 
 def test_an_adapter_of_raw_latents_is_given_raw_latents(adapter, codec):
