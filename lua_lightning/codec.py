@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
 from lua_lightning.patch_autoencoder import PatchAutoencoder
-from lua_lightning.pretrained import find_pretrained, read_config, state_dict_sha256, zoo_names
+from lua_lightning.pretrained import find_pretrained, read_config, state_dict_sha256
 from lua_lightning.tiling import tiled
 
 OVERLAP = 16  # latents that neighbouring tiles share
@@ -160,12 +160,6 @@ class LatentCodec(nn.Module):
         levels = getattr(getattr(model, "config", None), "block_out_channels", None)
         downscale = 2 ** (len(levels) - 1) if levels else 8
         return cls(model, backend, str(source), revision, downscale)
-
-    @staticmethod
-    def names() -> list[str]:
-        """Return the names that `from_pretrained` knows without a path."""
-        embedded = [name for name in zoo_names() if name.startswith("tiny-d")]
-        return embedded + list(KNOWN)
 
     def sha256(self) -> str:
         """Return a hash of the weights and of the normalisation."""
