@@ -33,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
 def _add_shared_options(command: argparse.ArgumentParser, name: str, recipe: Recipe) -> None:
     shared = command.add_argument_group("shared by all recipes")
     shared.add_argument("--out", type=Path, default=Path("data") / name, help="folder to make (%(default)s)")
-    shared.add_argument("--val-fraction", type=fraction, default=0.25, help="share to hold out, by hash (%(default)s)")
+    for split, purpose in (("val", "to validate training on"), ("test", "kept for reported numbers")):
+        shared.add_argument(
+            f"--{split}-fraction", type=fraction, default=0.15, help=f"share {purpose}, by hash (%(default)s)"
+        )
     shared.add_argument(
         "--min-side",
         type=at_least(32),

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from data.candidates import Sharpness, Unreachable
 from data.recipes import RECIPES
 from lua_lightning.errors import UserError
-from lua_lightning.photos import MANIFEST_NAME, PhotoSet
+from lua_lightning.photos import MANIFEST_NAME, PhotoSet, Split
 
 
 def build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
@@ -39,7 +39,8 @@ def build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
 def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
     recipe = RECIPES[recipe_name]
     sharpness = Sharpness(options.min_side or recipe.min_side, options.target_softness, options.max_softness)
-    settings = {**asdict(sharpness), "val_fraction": options.val_fraction, **recipe.settings(options)}
+    fractions = {"val_fraction": options.val_fraction, "test_fraction": options.test_fraction}
+    settings = {**asdict(sharpness), **fractions, **recipe.settings(options)}
     existing = None if options.force else _existing(options.out, recipe_name, settings)
     if existing:
         print(f"{options.out} is there already: {_counts(existing)}; nothing to do (--force makes it again)")
@@ -54,7 +55,7 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
         harvest = recipe.collect(options, work)
         from data.prepare import prepare  # imports torch, which a set that is there already need not wait for
 
-        photos, skipped = prepare(harvest, made, sharpness, options.val_fraction, options.workers)
+        photos, skipped = prepare(harvest, made, sharpness, tuple(fractions.values()), options.workers)
         PhotoSet(made, recipe_name, settings, tuple(photos), tuple(skipped)).save()
         _put_in_place(made, options.out.resolve(), partial / "replaced")
     finally:
@@ -76,8 +77,8 @@ def summary(photo_set: PhotoSet, seconds: float) -> str:
 
 
 def _counts(photo_set: PhotoSet) -> str:
-    train, val = len(photo_set.split("train")), len(photo_set.split("val"))
-    return f"{train} photographs to train on, {val} held out, {len(photo_set.skipped)} left out"
+    train, val, test = (len(photo_set.split(split)) for split in get_args(Split))
+    return f"{train} photographs to train on, {val} to validate and {test} to test, {len(photo_set.skipped)} left out"
 
 
 def _existing(out: Path, recipe_name: str, settings: dict[str, Any]) -> PhotoSet | None:

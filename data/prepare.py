@@ -38,9 +38,16 @@ class _Prepared:
 
 
 def prepare(
-    harvest: Harvest, folder: Path, sharpness: Sharpness, val_fraction: float, workers: int
+    harvest: Harvest, folder: Path, sharpness: Sharpness, fractions: tuple[float, float], workers: int
 ) -> tuple[list[Photo], list[Skipped]]:
     """Write the usable candidates into `folder` as 8-bit RGB PNG.
+
+    Args:
+        harvest: The candidates.
+        folder: Receives the files.
+        sharpness: When to reduce a photograph, and when to leave it out.
+        fractions: Shares of the splits `val` and `test`.
+        workers: Images at once.
 
     Returns:
         The photographs in the order of their file names, and all that was left out.
@@ -60,7 +67,7 @@ def prepare(
     skipped += [Skipped(result.candidate.source, reason) for result, reason in duplicates]
     if len(prepared) < 2:
         raise UserError(_nothing_usable(len(harvest.candidates), len(prepared), skipped))
-    splits = split_by_hash([result.source_sha256 for result in prepared], val_fraction)
+    splits = split_by_hash([(result.source_sha256, result.softness) for result in prepared], *fractions)
     photos = [_photo(result, split, folder) for result, split in zip(prepared, splits, strict=True)]
     return sorted(photos, key=lambda photo: photo.file), skipped
 

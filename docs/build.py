@@ -18,7 +18,7 @@ from lua_lightning.images import downscale, to_uint8
 from lua_lightning.pairs import PairDataset, build_cache
 from lua_lightning.photos import PhotoSet
 from lua_lightning.pipeline import upscale_latents
-from lua_lightning.report import METHODS
+from lua_lightning.report import markdown_scores
 
 ROOT = Path(__file__).parent.parent
 ADAPTER, EXPERIMENT = "lua-tiny-d16", ROOT / "experiments/stage1.yaml"
@@ -33,27 +33,6 @@ TITLES = {
     "hr": "HR photograph",
 }
 CLOSE_UP = 160  # pixels of the HR crop that a cell of the picture shows
-
-
-def table(scores: dict[str, float], crops: int) -> str:
-    """Return the README's table in Markdown."""
-    lines = [
-        f"{crops} crops of 512 px from photographs that training never saw; PSNR in dB on 8-bit RGB.",
-        "",
-        "| method | x2 PSNR | x2 SSIM | x2 recovery | x4 PSNR | x4 SSIM | x4 recovery |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for method, label in METHODS.items():
-        suffix = f"_{method}" if method else ""
-        cells = []
-        for scale in ("x2", "x4"):
-            psnr, ssim = scores[f"{scale}/psnr{suffix}"], scores[f"{scale}/ssim{suffix}"]
-            low, high = scores[f"{scale}/psnr_bicubic"], scores[f"{scale}/psnr_ceiling"]
-            cells += [f"{psnr:.2f}", f"{ssim:.3f}", f"{(psnr - low) / (high - low):.2f}"]
-        if not method:
-            label, cells = f"**{ADAPTER}**", [f"**{cell}**" for cell in cells]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def write_between(path: Path, name: str, text: str) -> None:
@@ -101,9 +80,10 @@ def main() -> None:
     config = load_config(RunConfig, EXPERIMENT)
     adapter = LatentUpscaler.from_pretrained(ADAPTER)
     codec = LatentCodec.from_pretrained(config.cache.codec)
-    pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), "val")
+    pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), "test")
     scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), (2, 4))
-    write_between(ROOT / "README.md", "table", table(scores, len(pairs)))
+    heading = f"{len(pairs)} crops of 512 px from test photographs, used for nothing else; PSNR in dB on 8-bit RGB."
+    write_between(ROOT / "README.md", "table", f"{heading}\n\n{markdown_scores(scores, ADAPTER)}")
     picture(adapter, codec, pairs, 2, ROOT / "docs/images/comparison.png")
     print(json.dumps(scores))
 

@@ -126,18 +126,23 @@ class LinearSkip(nn.Module):
         Args:
             latents: (N, channels, H, W).
             targets: (N, channels, H*scale, W*scale).
-            ridge: Weight of the penalty on large coefficients, relative to the mean variance of the inputs.
+            ridge: Weight of the penalty on large coefficients, relative to the mean square of the inputs.
         """
-        residual = F.pixel_unshuffle(targets - enlarge(latents, self.scale), self.scale)
-        inputs = F.unfold(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3).transpose(1, 2).flatten(0, 1).double()
-        outputs = residual.flatten(2).transpose(1, 2).flatten(0, 1).double()
-        centre_in, centre_out = inputs.mean(0), outputs.mean(0)
-        inputs -= centre_in
-        gram = inputs.T @ inputs
-        gram.diagonal().add_(ridge * gram.diagonal().mean())
-        weight = torch.linalg.solve(gram, inputs.T @ (outputs - centre_out)).T
-        self.conv.weight.copy_(weight.view_as(self.conv.weight))
-        self.conv.bias.copy_(centre_out - weight @ centre_in)  # pyright: ignore
+        size, outputs = self.conv.weight[0].numel() + 1, self.conv.out_channels
+        gram = torch.zeros(size, size, dtype=torch.double, device=latents.device)
+        moments = torch.zeros(size, outputs, dtype=torch.double, device=latents.device)
+        # Products of a few pairs at a time in float32, summed in float64: five times as fast as all in float64.
+        for part, target in zip(latents.split(16), targets.split(16), strict=True):
+            padded = F.pad(part, (1, 1, 1, 1), mode="replicate")
+            inputs = F.pad(F.unfold(padded, 3), (0, 0, 0, 1), value=1.0).transpose(1, 2).flatten(0, 1)
+            residual = F.pixel_unshuffle(target - enlarge(part, self.scale), self.scale)
+            gram += (inputs.T @ inputs).double()
+            moments += (inputs.T @ residual.flatten(2).transpose(1, 2).flatten(0, 1)).double()
+        penalty = torch.full_like(gram[0], ridge * float(gram.diagonal()[:-1].mean()))
+        penalty[-1] = 0  # the bias is free
+        solution = torch.linalg.solve(gram + penalty.diag(), moments).T
+        self.conv.weight.copy_(solution[:, :-1].view_as(self.conv.weight))
+        self.conv.bias.copy_(solution[:, -1])  # pyright: ignore
 
 
 class LatentUpscaler(SwinTrunk):

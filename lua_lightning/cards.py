@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lua_lightning.config import RunConfig
-from lua_lightning.photos import PhotoSet
-from lua_lightning.report import METHODS
+from lua_lightning.photos import PhotoSet, Split
+from lua_lightning.report import markdown_scores
 
 CARD = "README.md"
 
@@ -14,15 +14,16 @@ CARD = "README.md"
 def photo_facts(photos: PhotoSet) -> str:
     """Return the sentence on the photographs and their licences."""
     licences = sorted({photo.licence for photo in photos.photos})
-    train, held_out = len(photos.split("train")), len(photos.split("val"))
+    train, val, test = (len(photos.split(split)) for split in get_args(Split))
     return (
-        f"{train} training and {held_out} held-out photographs (recipe `{photos.recipe}`, "
+        f"{train} training, {val} validation and {test} test photographs (recipe `{photos.recipe}`, "
         f"manifest sha256 `{photos.sha256[:16]}`), under {', '.join(licences)}."
     )
 
 
 def adapter_card(config: RunConfig, results: Mapping[str, Any], photos: PhotoSet, crops: int) -> str:
     """Return the model card of an adapter as Markdown with a Hugging Face header."""
+    validation = {key.removeprefix("val/"): value for key, value in results.items() if key.startswith("val/")}
     lines = [
         "---",
         "license: apache-2.0",
@@ -41,20 +42,13 @@ def adapter_card(config: RunConfig, results: Mapping[str, Any], photos: PhotoSet
         + ".",
         "- **Command**: `lua-lightning train config.yaml`, with the `config.yaml` of this folder.",
         "",
-        f"Held-out photographs, {crops} crops of {config.cache.crop_px} px, PSNR in dB on 8-bit RGB:",
+        f"Validation photographs, {crops} crops of {config.cache.crop_px} px, PSNR in dB on 8-bit RGB; recovery is the",
+        "share of the way from latent bicubic to the codec's own round trip:",
         "",
-        "| method | " + " | ".join(f"x{scale} PSNR | x{scale} SSIM" for scale in config.adapter.scales) + " |",
-        "|---|" + "---|---|" * len(config.adapter.scales),
+        markdown_scores(validation, config.name),
+        "",
     ]
-    for method, label in METHODS.items():
-        suffix = f"_{method}" if method else ""
-        cells = [
-            f"{results[f'val/x{scale}/psnr{suffix}']:.2f} | {results[f'val/x{scale}/ssim{suffix}']:.3f}"
-            for scale in config.adapter.scales
-        ]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    recoveries = ", ".join(f"{results[f'val/x{scale}/recovery']:.2f} at x{scale}" for scale in config.adapter.scales)
-    return "\n".join([*lines, "", f"Recovery of the codec's ceiling: {recoveries}.", ""])
+    return "\n".join(lines)
 
 
 def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
@@ -74,7 +68,7 @@ def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
         f"- **Training**: {config['steps']} steps of {config['batch_size']} crops of {config['crop_px']} px, seed "
         f"{config['seed']}, {results['minutes']:.0f} minutes on {results['threads']} CPU thread(s).",
         "- **Command**: `make zoo-codecs`",
-        f"- **Round trip** of {results['held_out_crops']} detailed crops of held-out photographs: "
+        f"- **Round trip** of {results['test_crops']} detailed crops of test photographs: "
         f"{results['psnr']:.2f} dB PSNR; the linear code alone {results['psnr_linear']:.2f} dB.",
         "",
     ]

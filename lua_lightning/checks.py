@@ -19,7 +19,7 @@ CHOICES = {
 POSITIVE = (
     "cache.crop_px",
     "cache.crops_per_photo",
-    "cache.val_crops_per_photo",
+    "cache.held_out_crops_per_photo",
     "cache.shard_pairs",
     "optim.learning_rate",
     "optim.gradient_clip",

@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     default = Path("experiments/stage1.yaml")
     evaluate.add_argument("experiment", nargs="?", type=Path, default=default, help="whose data (default: %(default)s)")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+    evaluate.add_argument(
+        "--split", choices=("val", "test"), default="test", help="photographs to measure on (default: %(default)s)"
+    )
 
     codec = commands.add_parser("train-codec", help="build an embedded autoencoder")
     codec.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/codec-d16.yaml")
@@ -53,10 +56,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lua_lightning.upscale import main
 
         return main(arguments)
-    if arguments.command == "evaluate":
+    elif arguments.command == "evaluate":
         from lua_lightning.evaluate import main
 
-        main(arguments.adapter, arguments.experiment, arguments.overrides)
+        main(arguments.adapter, arguments.experiment, arguments.overrides, arguments.split)
     elif arguments.command == "train-codec":
         from lua_lightning.train_codec import main
 

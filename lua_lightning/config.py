@@ -29,7 +29,7 @@ class CacheConfig:
     crop_px: int = 512  # side of the HR crop in pixels
     sampling: str = "detail"  # detail: random crops by detail, any orientation; grid: non-overlapping, as published
     crops_per_photo: int = 16  # with sampling=detail
-    val_crops_per_photo: int = 2  # from each held-out photograph, by detail, none overlapping
+    held_out_crops_per_photo: int = 4  # at most, from each photograph not trained on, by detail, none overlapping
     shard_pairs: int = 64  # pairs per safetensors shard
     dtype: str = "float16"  # of the stored latents: float16, bfloat16 or float32
     verify: str = "full"  # full: every shard's checksum at every start; size: only its size, for very large caches

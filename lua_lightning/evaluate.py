@@ -8,21 +8,27 @@ from torch.utils.data import DataLoader
 from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config
+from lua_lightning.errors import UserError
 from lua_lightning.evaluation import evaluate
 from lua_lightning.pairs import PairDataset, build_cache
-from lua_lightning.photos import PhotoSet
+from lua_lightning.photos import PhotoSet, Split
 from lua_lightning.pipeline import check_pair
 from lua_lightning.report import print_scores
 
 
-def main(source: str, experiment: Path, overrides: list[str]) -> None:
-    """Measure the adapter on the held-out crops of an experiment's cache; print a table and one JSON line."""
+def main(source: str, experiment: Path, overrides: list[str], split: Split) -> None:
+    """Measure the adapter on one split of an experiment's cache; print a table and one JSON line."""
     config = load_config(RunConfig, experiment, overrides)
     adapter = LatentUpscaler.from_pretrained(source)
     codec = LatentCodec.from_pretrained(config.cache.codec)
     check_pair(adapter, codec)
-    pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), "val")
+    pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), split)
+    if not len(pairs):
+        raise UserError(
+            f"no {split} photograph in {config.data.photos} has both sides >= {config.cache.crop_px} px: "
+            "bring more photographs, or lower cache.crop_px"
+        )
     scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), adapter.config.scales)
-    print_scores(scores, f"{source} on {len(pairs)} held-out crops")
-    tracked = {f"val/{name}": value for name, value in scores.items()}
+    print_scores(scores, f"{source} on {len(pairs)} {split} crops")
+    tracked = {f"{split}/{name}": value for name, value in scores.items()}
     print(json.dumps({"adapter": source, "crops": len(pairs), **tracked}))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -44,7 +44,7 @@ class Crop:
 
 
 def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[Crop]:
-    """Yield the crops of `split` in a fixed order; validation crops are upright and do not overlap."""
+    """Yield the crops of `split` in a fixed order; those not trained on are upright and do not overlap."""
     for index, photo in enumerate(photos.photos):
         if photo.split != split or min(photo.width, photo.height) < config.crop_px:
             continue
@@ -59,7 +59,7 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
             positions = draw_positions(image, config.crop_px, config.crops_per_photo, generator)
             symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
         else:
-            positions = draw_apart(image, config.crop_px, config.val_crops_per_photo, generator)
+            positions = draw_apart(image, config.crop_px, config.held_out_crops_per_photo, generator)
             symmetries = [0] * len(positions)
         for (top, left), symmetry in zip(positions, symmetries, strict=True):
             yield Crop(index, top, left, symmetry)
@@ -68,7 +68,7 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
 def encode_crops(
     photos: PhotoSet, crops: list[Crop], codec: LatentCodec, config: CacheConfig, pixels: bool
 ) -> dict[str, Tensor]:
-    """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, for validation, the 8-bit `image`."""
+    """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, with `pixels`, the 8-bit `image`."""
     opened: tuple[int, Tensor] | None = None
     images = []
     for crop in crops:
@@ -166,9 +166,9 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
     ledger = folder / "shards.json"  # what has been written so far, with checksums
     known = {entry["file"]: entry for entry in json.loads(ledger.read_text())} if ledger.exists() else {}
     plan: list[tuple[str, str, list[Crop]]] = []
-    for split in ("train", "val"):
+    for split in get_args(Split):
         crops = list(plan_crops(photos, split, config))
-        if not crops:
+        if not crops and split != "test":
             raise UserError(
                 f"no {split} photograph in {photos.folder} has both sides >= {config.crop_px} px: "
                 "bring larger photographs or lower cache.crop_px"
@@ -205,7 +205,7 @@ def _write_shard(
     codec: LatentCodec,
     config: CacheConfig,
 ) -> dict[str, Any]:
-    tensors = encode_crops(photos, crops, codec, config, pixels=split == "val")
+    tensors = encode_crops(photos, crops, codec, config, pixels=split != "train")
     temporary = path.with_suffix(f".tmp{os.getpid()}")
     save_file(tensors, temporary, metadata={"fingerprint": fingerprint})
     temporary.replace(path)
@@ -251,11 +251,11 @@ class PairDataset(Dataset[dict[str, Any]]):
     """Latent pairs of one split.
 
     With `crop` (training) an item is one random patch: `dataset[n]` is the n-th sample of an endless shuffled stream,
-    a pure function of `n` and `seed`, so that any process can go on from any sample. Without `crop` (validation)
-    `dataset[n]` is the n-th whole pair.
+    a pure function of `n` and `seed`, so that any process can go on from any sample. Without `crop` (validation and
+    test) `dataset[n]` is the n-th whole pair.
 
     An item holds `hr` (C, h, h), `lr_x2` (C, h/2, h/2), `lr_x4` (C, h/4, h/4) as float32 normalised latents, `photo`
-    (index into `PairCache.photo_names`), `sample` (n) and, in validation, `image` (3, 8h, 8h) in [-1, 1].
+    (index into `PairCache.photo_names`), `sample` (n) and, without `crop`, `image` (3, 8h, 8h) in [-1, 1].
     """
 
     def __init__(self, cache: PairCache, split: str, crop: int | None = None, seed: int = 0):

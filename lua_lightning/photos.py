@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,7 @@ from lua_lightning.errors import UserError
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
-Split = Literal["train", "val"]
+Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Photo:
         source_sha256: Hash of the original's bytes; it decides the split.
         width: Pixels of the stored file.
         height: Pixels of the stored file.
-        split: `train` or `val`.
+        split: `train`; `val`, watched during training and used to choose settings; or `test`, for reported numbers.
         reduced_by: Original side / stored side; 1.0 where the photograph was sharp enough as it came.
         softness: PSNR in dB that bicubic alone reaches on the stored file's most detailed quarter; lower is sharper.
     """
@@ -117,7 +119,7 @@ class PhotoSet:
         return self.folder / photo.file
 
     def split(self, name: Split) -> tuple[Photo, ...]:
-        """Return the photographs of the split `train` or `val`."""
+        """Return the photographs of one split."""
         return tuple(photo for photo in self.photos if photo.split == name)
 
     @property
@@ -151,23 +153,33 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def split_by_hash(source_sha256s: list[str], val_fraction: float) -> list[Split]:
-    """Return the split of each original: those whose hashes come first are held out, and their share is exact.
+def split_by_hash(originals: list[tuple[str, float]], val_fraction: float, test_fraction: float) -> list[Split]:
+    """Return the split of each original, decided by its hash among those that are about as soft.
 
-    A cut at a fixed hash value would hold out anything from 4 to 15 of 34 photographs. The price of the exact share is
-    that a photograph can change sides when others join the set; a set that is made keeps its splits in its manifest.
+    The shares are exact and every split holds sharp and soft photographs alike: of 34, a cut at fixed hash values
+    would hold out anything from 4 to 15, and five drawn from all of them can be the five softest. The price is that
+    a photograph can change sides when others join the set; a set that is made keeps its splits in its manifest.
 
     Args:
-        source_sha256s: Hashes of the originals' bytes, in any order, near-duplicates already removed.
-        val_fraction: Share to hold out; at least one image is held out and one is not, whatever the share.
+        originals: Hash of the original's bytes and softness of the stored photograph, in any order, near-duplicates
+            already removed.
+        val_fraction: Share of `val`; at least one image, and one is left to train on.
+        test_fraction: Share of `test`; at least one image where there are three.
 
     Raises:
-        UserError: Fewer than two images, so that one split must stay empty.
+        UserError: Fewer than two images, so that `train` or `val` must stay empty.
     """
-    count = len(source_sha256s)
+    count = len(originals)
     if count < 2:
         raise UserError(f"at least 2 images are needed, to train on one and hold out the other; there are {count}")
-    held_out = min(max(round(count * val_fraction), 1), count - 1)
-    order = sorted(range(count), key=lambda index: source_sha256s[index])
-    first = set(order[:held_out])
-    return ["val" if index in first else "train" for index in range(count)]
+    val = min(max(round(count * val_fraction), 1), count - 1)
+    test = min(max(round(count * test_fraction), 1), count - 1 - val)
+    rest = sorted(range(count), key=lambda index: (originals[index][1], originals[index][0]))
+    splits: list[Split] = ["train"] * count
+    held_out: list[tuple[Split, int, Callable]] = [("val", val, min), ("test", test, max)]
+    for split, share, first in held_out:
+        bounds = [len(rest) * part // max(share, 1) for part in range(share + 1)]
+        for start, end in pairwise(bounds):
+            splits[first(rest[start:end], key=lambda index: originals[index][0])] = split
+        rest = [index for index in rest if splits[index] == "train"]
+    return splits

@@ -1,39 +1,61 @@
-"""The closing card: a small table on stderr, so that stdout's last line stays one JSON object."""
+"""The table of every method's scores, on the terminal and in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+METRICS = ("PSNR", "SSIM", "recov.")
 METHODS = {
     "bicubic": "latent bicubic",
     "pixel_bicubic": "decoded LR, bicubic",
     None: "adapter",
     "ceiling": "codec ceiling",
-    "photo_bicubic": "LR photograph, bicubic",
+    "photo_bicubic": "LR photo, bicubic",
 }
 
 
-def print_scores(scores: Mapping[str, float], title: str) -> None:
-    """Print PSNR, SSIM and recovery of every method at every scale.
+def score_rows(scores: Mapping[str, float]) -> Iterator[tuple[str | None, list[str]]]:
+    """Yield each method with its PSNR (dB), SSIM and recovery at every scale, formatted.
 
     Args:
         scores: `x<scale>/<metric>` as `evaluation.evaluate` returns them.
-        title: Heading of the table.
     """
-    scales = sorted({name.partition("/")[0] for name in scores})
-    table = Table(title=f"{title}; PSNR in dB", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("method", no_wrap=True)
-    for scale in scales:
-        for metric in ("PSNR", "SSIM", "recov."):
-            table.add_column(f"{scale} {metric}", justify="right")
-    for method, label in METHODS.items():
+    for method in METHODS:
         suffix = f"_{method}" if method else ""
         cells = []
-        for scale in scales:
+        for scale in _scales(scores):
             psnr, ssim = (scores[f"{scale}/{metric}{suffix}"] for metric in ("psnr", "ssim"))
             low, high = scores[f"{scale}/psnr_bicubic"], scores[f"{scale}/psnr_ceiling"]
             cells += [f"{psnr:.2f}", f"{ssim:.3f}", f"{(psnr - low) / (high - low):.2f}"]
-        table.add_row(label, *cells, style="" if method else "bold")
+        yield method, cells
+
+
+def print_scores(scores: Mapping[str, float], title: str) -> None:
+    """Print the table on stderr, so that stdout's last line stays one JSON object."""
+    table = Table(title=f"{title}; PSNR in dB", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for header in _headers(scores):
+        table.add_column(header, justify="right", no_wrap=True)
+    for method, cells in score_rows(scores):
+        table.add_row(METHODS[method], *cells, style="" if method else "bold")
     Console(stderr=True).print(table)
+
+
+def markdown_scores(scores: Mapping[str, float], adapter: str) -> str:
+    """Return the table in Markdown, the adapter's row in bold under the name `adapter`."""
+    headers = _headers(scores)
+    lines = [f"| method | {' | '.join(headers)} |", "|---|" + "---|" * len(headers)]
+    for method, cells in score_rows(scores):
+        label = METHODS[method] if method else adapter
+        lines.append("| " + " | ".join(cell if method else f"**{cell}**" for cell in [label, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _scales(scores: Mapping[str, float]) -> list[str]:
+    return sorted({name.partition("/")[0] for name in scores})
+
+
+def _headers(scores: Mapping[str, float]) -> list[str]:
+    return [f"{scale} {metric}" for scale in _scales(scores) for metric in METRICS]

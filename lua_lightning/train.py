@@ -25,7 +25,8 @@ from lua_lightning.errors import UserError
 from lua_lightning.module import AdapterModule
 from lua_lightning.photos import MANIFEST_NAME, PhotoSet
 from lua_lightning.report import print_scores
-from lua_lightning.tracking import MLflowTracker, stored_run_id
+from lua_lightning.spool import stored_run_id
+from lua_lightning.tracking import MLflowTracker
 
 CONFIG, RESULTS = "config.yaml", "results.json"
 
@@ -237,7 +238,7 @@ def _quiet() -> None:
 def print_card(results: dict[str, Any]) -> None:
     """Print the closing table, the speed and where everything is."""
     scores = {name.removeprefix("val/"): value for name, value in results.items() if name.startswith("val/")}
-    print_scores(scores, "held-out photographs, averaged weights")
+    print_scores(scores, "validation photographs, averaged weights")
     print(
         f"{results['images_per_second']:.1f} images/s; adapter in {results['adapter']}; `make mlflow-ui` shows the run",
         file=sys.stderr,

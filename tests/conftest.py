@@ -51,7 +51,7 @@ def write_photo_set(folder: Path, splits: list[str], size: int = 128) -> Path:
 
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory) -> Path:
-    return write_photo_set(tmp_path_factory.mktemp("photos") / "set", ["train"] * 4 + ["val"] * 2)
+    return write_photo_set(tmp_path_factory.mktemp("photos") / "set", ["train"] * 4 + ["val"] * 2 + ["test"])
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def cache_config(tmp_path_factory) -> CacheConfig:
         folder=str(tmp_path_factory.mktemp("cache")),
         crop_px=64,
         crops_per_photo=3,
-        val_crops_per_photo=2,
+        held_out_crops_per_photo=2,
         shard_pairs=5,
         dtype="float32",
     )

@@ -32,7 +32,8 @@ def pictures(tmp_path: Path) -> Path:
 def test_a_set_is_made_once(tmp_path: Path, capsys):
     out = tmp_path / "set"
     assert main([*LEAVES, "--out", str(out)]) == 0
-    assert f"{out}: 2 photographs to train on, 1 held out, 0 left out (recipe dead-leaves" in capsys.readouterr().out
+    counts = "1 photographs to train on, 1 to validate and 1 to test, 0 left out"
+    assert f"{out}: {counts} (recipe dead-leaves" in capsys.readouterr().out
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     assert main([*LEAVES, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -156,7 +157,8 @@ def test_an_empty_folder_says_that_nothing_was_found(tmp_path: Path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--val-fraction", "1"], ["--min-side", "8"], ["--workers", "0"], ["--count", "0"]]
+    "arguments",
+    [["--val-fraction", "1"], ["--test-fraction", "0"], ["--min-side", "8"], ["--workers", "0"], ["--count", "0"]],
 )
 def test_options_out_of_range_are_refused_before_any_work(tmp_path: Path, capsys, arguments: list[str]):
     with pytest.raises(SystemExit) as caught:
@@ -175,6 +177,7 @@ def test_manifest_tells_what_was_asked_for(tmp_path: Path):
         "target_softness": 30.0,
         "max_softness": 44.0,
         "val_fraction": 0.6,
+        "test_fraction": 0.15,
         "count": 3,
         "size": 128,
         "seed": 0,

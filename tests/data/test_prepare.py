@@ -42,7 +42,7 @@ def candidates(folder: Path, **arrays: np.ndarray) -> list[Candidate]:
 
 def run(tmp_path: Path, found: list[Candidate], sharpness: Sharpness = SMALL):
     (tmp_path / "made").mkdir()
-    return prepare(Harvest(found), tmp_path / "made", sharpness, val_fraction=0.5, workers=2)
+    return prepare(Harvest(found), tmp_path / "made", sharpness, fractions=(0.5, 0.25), workers=2)
 
 
 def test_softness_agrees_with_pillow_and_numpy(sharp: np.ndarray):
@@ -108,10 +108,12 @@ def test_what_is_stored_is_what_the_photo_says(tmp_path: Path, sharp: np.ndarray
     found = candidates(tmp_path / "in", **originals)
     photos, skipped = run(tmp_path, found)
     assert not skipped
-    expected_splits = split_by_hash([file_sha256(candidate.path) for candidate in found], 0.5)
-    assert {photo.source: photo.split for photo in photos} == {
-        candidate.source: split for candidate, split in zip(found, expected_splits, strict=True)
+    hashes = [file_sha256(candidate.path) for candidate in found]
+    assert {photo.source: photo.source_sha256 for photo in photos} == {
+        candidate.source: sha256 for candidate, sha256 in zip(found, hashes, strict=True)
     }
+    expected_splits = split_by_hash([(photo.source_sha256, photo.softness) for photo in photos], 0.5, 0.25)
+    assert [photo.split for photo in photos] == expected_splits
     by_file = {photo.file: photo for photo in photos}
     np.testing.assert_array_equal(read_image(tmp_path / "made" / "sharp.png"), sharp)
     assert by_file["sharp.png"].reduced_by == 1

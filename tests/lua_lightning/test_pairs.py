@@ -79,7 +79,7 @@ def test_the_manifest_says_what_made_it(cache, codec, photos):
 
 def test_a_second_build_encodes_nothing(own, photos, codec, writes):
     first = build_cache(own, photos, codec)
-    assert len(writes) == len(first.manifest["shards"]) == 4  # 12 training pairs by 5, 4 validation pairs
+    assert len(writes) == len(first.manifest["shards"]) == 5  # 12 training pairs by 5, 4 to validate, 2 to test
     writes.clear()
     assert contents(build_cache(own, photos, codec)) == contents(first)
     assert writes == []
@@ -103,7 +103,7 @@ def test_a_killed_build_goes_on(own, photos, codec, monkeypatch, writes):
     monkeypatch.setattr(pairs, "_write_shard", write)
     writes.clear()
     assert contents(build_cache(own, photos, codec)) == whole
-    assert len(writes) == 2
+    assert len(writes) == 3
 
 
 def damage_bytes(path):

@@ -97,20 +97,38 @@ def test_hash_depends_on_files_and_splits_alone(saved: PhotoSet):
     assert with_photos(second, third).sha256 != saved.sha256
 
 
-HASHES = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(41)]
+ORIGINALS = [(hashlib.sha256(str(number).encode()).hexdigest(), 25.0 + number % 7) for number in range(41)]
 
 
-@pytest.mark.parametrize(("fraction", "held_out"), [(0.25, 10), (0.5, 20), (0.001, 1), (0.999, 40)])
-def test_split_holds_out_the_exact_share_but_never_all_or_nothing(fraction: float, held_out: int):
-    assert split_by_hash(HASHES, fraction).count("val") == held_out
+@pytest.mark.parametrize(
+    ("val_fraction", "test_fraction", "val", "test"),
+    [(0.25, 0.15, 10, 6), (0.5, 0.5, 20, 20), (0.001, 0.001, 1, 1), (0.999, 0.5, 40, 0)],
+)
+def test_split_holds_out_the_exact_shares_but_never_all(val_fraction, test_fraction, val, test):
+    splits = split_by_hash(ORIGINALS, val_fraction, test_fraction)
+    assert (splits.count("val"), splits.count("test")) == (val, test)
+    assert splits.count("train") == 41 - val - test
+
+
+def test_two_images_leave_none_to_test_on():
+    assert sorted(split_by_hash(ORIGINALS[:2], 0.15, 0.15)) == ["train", "val"]
+    assert sorted(split_by_hash(ORIGINALS[:3], 0.15, 0.15)) == ["test", "train", "val"]
+
+
+def test_every_split_holds_soft_and_sharp_photographs():
+    originals = [(hashlib.sha256(str(number).encode()).hexdigest(), float(number)) for number in range(60)]
+    for name in ("val", "test"):
+        splits = split_by_hash(originals, 0.1, 0.1)
+        held_out = [softness for (_, softness), split in zip(originals, splits, strict=True) if split == name]
+        assert [int(softness // 20) for softness in held_out] == [0, 0, 1, 1, 2, 2]
 
 
 def test_split_does_not_depend_on_order():
-    expected = dict(zip(HASHES, split_by_hash(HASHES, 0.3), strict=True))
-    shuffled = random.Random(0).sample(HASHES, len(HASHES))
-    assert dict(zip(shuffled, split_by_hash(shuffled, 0.3), strict=True)) == expected
+    expected = dict(zip(ORIGINALS, split_by_hash(ORIGINALS, 0.3, 0.2), strict=True))
+    shuffled = random.Random(0).sample(ORIGINALS, len(ORIGINALS))
+    assert dict(zip(shuffled, split_by_hash(shuffled, 0.3, 0.2), strict=True)) == expected
 
 
 def test_one_image_cannot_be_split():
     with pytest.raises(UserError, match="at least 2 images"):
-        split_by_hash(HASHES[:1], 0.5)
+        split_by_hash(ORIGINALS[:1], 0.5, 0.5)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from mlflow.entities import Metric
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from lua_lightning import tracking
+from lua_lightning import delivery, system_metrics, tracking
+from lua_lightning.doctor import run_info, tracking_uri, unreachable
 from lua_lightning.errors import UserError
-from lua_lightning.tracking import MLflowTracker, Spool, flatten, stored_run_id, sync
+from lua_lightning.spool import Spool, stored_run_id
+from lua_lightning.tracking import MLflowTracker, flatten, sync
 
 CONFIG = "name: stage1\ntrain:\n  steps: 3\n  betas: [0.9, 0.99]\nnote: " + "x" * 7000 + "\n"
 
@@ -41,7 +44,7 @@ def empty_database(tmp_path_factory):
 @pytest.fixture
 def root(tmp_path, empty_database, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(tracking, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "SEND_SECONDS", 0.05)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     return tmp_path
 
@@ -68,7 +71,8 @@ def free_port():
 
 def lose_server(tracker):
     """Let the tracker's sender talk to a port where nothing listens any more."""
-    tracker._open().sender._client = MlflowClient(f"http://127.0.0.1:{free_port()}")
+    tracker._open().sender.client()
+    tracker._connection.sender._client = MlflowClient(f"http://127.0.0.1:{free_port()}")
 
 
 def vanish(tracker):
@@ -107,16 +111,16 @@ def fit(tracker, root, fault=None, steps=5):
 class TestAddress:
     def test_is_the_file_in_the_checkout(self, tmp_path, monkeypatch):
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert tracking.tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+        assert tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
         monkeypatch.chdir(tmp_path)
-        assert tracking.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+        assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
 
     def test_is_the_environment_variable_when_set(self, tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
-        assert tracking.tracking_uri(tmp_path) == "http://mlflow.example:5000"
+        assert tracking_uri(tmp_path) == "http://mlflow.example:5000"
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
-        assert tracking.tracking_uri() == f"sqlite:///{tmp_path}/other.db"
+        assert tracking_uri() == f"sqlite:///{tmp_path}/other.db"
 
     def test_where_nothing_listens_is_refused_in_one_sentence(self, root, monkeypatch):
         address = f"http://user:secret@127.0.0.1:{free_port()}"
@@ -146,7 +150,7 @@ class TestAddress:
     def test_keeps_the_users_own_patience_with_servers(self, root, monkeypatch):
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "33")
         monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-        tracking.connect(tracking.tracking_uri(root))
+        delivery.connect(tracking_uri(root))
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "33"
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
 
@@ -236,7 +240,7 @@ class TestRecording:
         assert not list((root / "runs/stage1/pending").iterdir())
 
     def test_system_metrics(self, root, client, monkeypatch):
-        monkeypatch.setattr(tracking, "SYSTEM_SECONDS", 0.1)
+        monkeypatch.setattr(system_metrics, "SYSTEM_SECONDS", 0.1)
         tracker = tracker_in(root, system_metrics=True)
         for _ in range(2):  # as Lightning does for training, then for validation
             assert tracker.experiment is not None
@@ -252,7 +256,7 @@ class TestRecording:
             def collect_metrics(self):
                 raise RuntimeError("no such counter")
 
-        monkeypatch.setattr(tracking, "_monitors", lambda: [Broken()])
+        monkeypatch.setattr(system_metrics, "_monitors", lambda: [Broken()])
         with tracker_in(root, system_metrics=True) as tracker:
             assert tracker.experiment is not None
             tracker.log_metrics({"train/loss": 1.0}, 1)
@@ -400,13 +404,51 @@ class TestResume:
 
     def test_a_deleted_experiment_is_named(self, root, client):
         client.delete_experiment(client.create_experiment("lua-lightning"))
+        with pytest.raises(UserError, match="mlflow experiments restore"), tracker_in(root) as tracker:
+            tracker.log_run_start(CONFIG)
         with pytest.raises(UserError, match="mlflow experiments restore"):
-            tracker_in(root).log_run_start(CONFIG)
+            fit(tracker_in(root), root)
+
+
+class TestSlowStart:
+    def test_training_does_not_wait_for_mlflow(self, root, client, monkeypatch):
+        connected = threading.Event()
+
+        def slow_connect(uri):
+            connected.wait()
+            return delivery.connect(uri)
+
+        monkeypatch.setattr(tracking, "connect", slow_connect)
+        with tracker_in(root, system_metrics=True) as tracker:
+            tracker.log_run_start(CONFIG)
+            assert tracker.experiment is not None
+            tracker.log_metrics({"train/loss": 1.0}, 1)
+            tracker.set_tags({"method": "lua"})
+            assert tracker.version is None
+            assert stored_run_id(root / "runs/stage1") is None
+            with pytest.raises(UserError, match="ended before MLflow took it"):
+                sync(root / "runs/stage1")
+            connected.set()
+            assert client.get_run(tracker.run_id).info.status == "RUNNING"
+            assert tracker.experiment.get_run(tracker.run_id).info.run_id == tracker.run_id
+        run = client.get_run(tracker.run_id)
+        assert history(client, tracker.run_id, "train/loss") == [(1, 1.0)]
+        assert run.data.tags["method"] == "lua"
+        assert run.info.start_time <= client.get_metric_history(tracker.run_id, "train/loss")[0].timestamp
+
+    def test_what_mlflow_refuses_ends_the_training(self, root, client, monkeypatch):
+        """A refusal in the background must not be taken for a server that is away for a while."""
+        monkeypatch.setattr(MlflowClient, "create_run", FlakyClient.refuse)
+        tracker = tracker_in(root)
+        tracker.log_metrics({"train/loss": 1.0}, 1)
+        tracker._connection.sender._connected.wait()
+        with pytest.raises(UserError, match=r"cannot be used \(no more runs"), tracker:
+            tracker.log_metrics({"train/loss": 1.0}, 2)
 
 
 class TestServerAway:
     def test_training_goes_on_and_nothing_is_lost(self, root, client, monkeypatch, caplog, capsys):
-        monkeypatch.setattr(tracking, "PATIENCE_WHEN_AWAY_SECONDS", 1.0)
+        monkeypatch.setattr(delivery, "PATIENCE_WHEN_AWAY_SECONDS", 1.0)
         folder = root / "runs/stage1"
         slowest = 0.0
         tracker = tracker_in(root)
@@ -426,7 +468,9 @@ class TestServerAway:
             ended = time.monotonic()
         assert time.monotonic() - ended < 1  # it does not wait a second time
         assert slowest < 0.5
-        lines = [record.getMessage() for record in caplog.records if record.name == tracking.log.name]
+        lines = [
+            record.getMessage() for record in caplog.records if record.name in (tracking.log.name, delivery.log.name)
+        ]
         assert len(lines) == 2
         assert "([Errno 111] Connection refused); training goes on" in lines[0]
         assert f"lua-lightning sync {folder}" in lines[1]
@@ -492,6 +536,10 @@ class FlakyClient:
         self.calls = 0
         self.taken = []
 
+    @staticmethod
+    def refuse(*args, **kwargs):
+        raise PermissionError("no more runs")
+
     def log_batch(self, run_id, metrics, synchronous):
         self.calls += 1
         if self.calls in self.failing_calls:
@@ -520,7 +568,7 @@ class Server:
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         )  # fmt: skip
         deadline = time.monotonic() + 180
-        while tracking.unreachable(self.uri):
+        while unreachable(self.uri):
             assert time.monotonic() < deadline, (self.root / "server.log").read_text()
             time.sleep(0.2)
 
@@ -557,7 +605,7 @@ def test_a_server_killed_and_restarted_in_mid_run_gets_everything_once(server, r
             slowest = max(slowest, time.monotonic() - began)
             time.sleep(0.02)
     assert slowest < 0.5
-    lines = [record.getMessage() for record in caplog.records if record.name == tracking.log.name]
+    lines = [record.getMessage() for record in caplog.records if record.name in (tracking.log.name, delivery.log.name)]
     assert len(lines[0].removeprefix(f"MLflow at {server.uri}")) < 300, lines[0]
     assert [("takes no records" in line, "answers again" in line) for line in lines] == [(True, False), (False, True)]
     client = MlflowClient(server.uri)
@@ -573,20 +621,20 @@ def test_a_server_killed_and_restarted_in_mid_run_gets_everything_once(server, r
 class TestRunInfo:
     def test_names_the_commit_and_whether_files_differ(self, tmp_path):
         git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
-        assert tracking.run_info(tmp_path)["commit"] is None
+        assert run_info(tmp_path)["commit"] is None
         subprocess.run([*git, "init", "-q"], check=True)
-        assert tracking.run_info(tmp_path)["commit"] is None
+        assert run_info(tmp_path)["commit"] is None
         (tmp_path / "a.txt").write_text("1")
         subprocess.run([*git, "add", "a.txt"], check=True)
         subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
-        info = tracking.run_info(tmp_path)
+        info = run_info(tmp_path)
         assert len(info["commit"]) == 40
         assert info["dirty"] is False
         (tmp_path / "a.txt").write_text("2")
-        assert tracking.run_info(tmp_path)["dirty"] is True
+        assert run_info(tmp_path)["dirty"] is True
 
     def test_says_nothing_about_whose_machine_it_is(self):
-        text = json.dumps(tracking.run_info())
+        text = json.dumps(run_info())
         assert socket.gethostname() not in text
         assert str(Path.home()) not in text
 
