@@ -22,7 +22,7 @@ from lua_lightning.report import markdown_scores
 
 ROOT = Path(__file__).parent.parent
 ADAPTER, EXPERIMENT = "lua-tiny-d16", ROOT / "experiments/stage1.yaml"
-SHOWN = ("life-by-aitzol-berasategi.png", "picosdeeuropa-by-aitzol-berasategi.png", "coldripple.png")
+SHOWN = ("onestandsout.png", "picture-0b-by-freespace.png", "bridge-by-sander-klootwijk.png")
 COLUMNS = ("photo_lr", "bicubic", "pixel_bicubic", "adapter", "ceiling", "hr")
 TITLES = {
     "photo_lr": "LR photograph",

@@ -107,12 +107,16 @@ def enlarge(latents: Tensor, scale: int) -> Tensor:
 
 
 class LinearSkip(nn.Module):
-    """Bicubic enlargement plus a learned 3x3 linear correction, which starts at zero."""
+    """Bicubic enlargement plus a linear map of each position's 3x3 neighbourhood, which starts at zero."""
+
+    KERNEL = 3  # 5 starts better, by 0.006 of recovery, but the trunk then learns less: worse after 1,200 steps
 
     def __init__(self, channels: int, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.conv = nn.Conv2d(channels, channels * scale**2, 3, padding=1, padding_mode="replicate")
+        self.conv = nn.Conv2d(
+            channels, channels * scale**2, self.KERNEL, padding=self.KERNEL // 2, padding_mode="replicate"
+        )
         nn.init.zeros_(self.conv.weight)
         nn.init.zeros_(self.conv.bias)  # pyright: ignore
 
@@ -121,7 +125,7 @@ class LinearSkip(nn.Module):
 
     @torch.no_grad()
     def fit(self, latents: Tensor, targets: Tensor, ridge: float = 1e-4) -> None:
-        """Set the correction to its least-squares optimum on pairs, in closed form.
+        """Set the map to its least-squares optimum on pairs, in closed form.
 
         Args:
             latents: (N, channels, H, W).
@@ -133,8 +137,8 @@ class LinearSkip(nn.Module):
         moments = torch.zeros(size, outputs, dtype=torch.double, device=latents.device)
         # Products of a few pairs at a time in float32, summed in float64: five times as fast as all in float64.
         for part, target in zip(latents.split(16), targets.split(16), strict=True):
-            padded = F.pad(part, (1, 1, 1, 1), mode="replicate")
-            inputs = F.pad(F.unfold(padded, 3), (0, 0, 0, 1), value=1.0).transpose(1, 2).flatten(0, 1)
+            padded = F.pad(part, (self.KERNEL // 2,) * 4, mode="replicate")
+            inputs = F.pad(F.unfold(padded, self.KERNEL), (0, 0, 0, 1), value=1.0).transpose(1, 2).flatten(0, 1)
             residual = F.pixel_unshuffle(target - enlarge(part, self.scale), self.scale)
             gram += (inputs.T @ inputs).double()
             moments += (inputs.T @ residual.flatten(2).transpose(1, 2).flatten(0, 1)).double()

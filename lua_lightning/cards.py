@@ -54,6 +54,7 @@ def adapter_card(config: RunConfig, results: Mapping[str, Any], photos: PhotoSet
 def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
     """Return the model card of an embedded autoencoder as Markdown with a Hugging Face header."""
     config = results["config"]
+    sides = "in encoder and decoder" if config["encoder_blocks"] else "in the decoder"
     lines = [
         "---",
         "license: apache-2.0",
@@ -62,7 +63,7 @@ def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
         f"# {name}",
         "",
         f"A small autoencoder for experiments: {config['latent_channels']} latent channels at 1/8 size, a principal "
-        "component code of 8x8 patches with residual networks on both sides. Made to run on a laptop, not to compete.",
+        f"component code of 8x8 patches with residual networks {sides}. Made to run on a laptop, not to compete.",
         "",
         f"- **Data**: {photo_facts(photos)}",
         f"- **Training**: {config['steps']} steps of {config['batch_size']} crops of {config['crop_px']} px, seed "

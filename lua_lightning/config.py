@@ -54,6 +54,7 @@ class OptimConfig:
 
     name: str = "adamw"  # adamw or adam
     learning_rate: float = 2e-3
+    skip_rate: float = 0.1  # learning rate of a linear skip over that of the rest
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     schedule: str = "cosine"  # cosine: warm-up, then cosine to zero; multistep: halve at each milestone

@@ -165,8 +165,13 @@ class AdapterModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         settings = self.config.optim
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.name]
+        skips = [value for name, value in self.adapter.named_parameters() if name.startswith("skips.")]
+        others = [value for name, value in self.adapter.named_parameters() if not name.startswith("skips.")]
+        groups: list[dict[str, Any]] = [{"params": others}]
+        if skips:  # fitted already: at the full rate the noise of the first steps would spoil them
+            groups.append({"params": skips, "lr": settings.learning_rate * settings.skip_rate})
         optimizer = kind(
-            self.adapter.parameters(),
+            groups,
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,

@@ -23,7 +23,7 @@ class PatchAutoencoderConfig:
     latent_channels: int = 16
     patch_size: int = 8  # pixels per side of a patch, which is also the downscale factor
     width: int = 128  # channels of the residual networks
-    encoder_blocks: int = 3
+    encoder_blocks: int = 3  # 0: the encoder is the linear code alone
     decoder_blocks: int = 5
     scaling_factor: float = 1.0  # normalised = (raw - shift_factor) * scaling_factor
     shift_factor: float = 0.0
@@ -59,13 +59,15 @@ class PatchAutoencoder(nn.Module):
         patch_values = 3 * config.patch_size**2
         self.analysis = nn.Conv2d(patch_values, config.latent_channels, 1)
         self.synthesis = nn.Conv2d(config.latent_channels, patch_values, 1)
-        self.encoder = residual_network(patch_values, config.latent_channels, config.width, config.encoder_blocks)
+        if config.encoder_blocks:
+            self.encoder = residual_network(patch_values, config.latent_channels, config.width, config.encoder_blocks)
         self.decoder = residual_network(config.latent_channels, patch_values, config.width, config.decoder_blocks)
 
     def encode(self, images: Tensor) -> Tensor:
         """Return raw latents (N, C, H/8, W/8) of images (N, 3, H, W) in [-1, 1], H and W multiples of 8."""
         patches = F.pixel_unshuffle(images, self.config.patch_size).contiguous(memory_format=torch.channels_last)
-        return self.analysis(patches) + self.encoder(patches)
+        latents = self.analysis(patches)
+        return latents + self.encoder(patches) if self.config.encoder_blocks else latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (N, 3, H, W), around [-1, 1] and not clamped, of raw latents (N, C, H/8, W/8)."""

@@ -27,7 +27,7 @@ class CodecTrainingConfig:
     photos: str = "data/photos"  # folder with the photographs' manifest.json
     latent_channels: int = 16
     width: int = 128  # channels of the residual networks
-    encoder_blocks: int = 3
+    encoder_blocks: int = 3  # 0: a linear encoder
     decoder_blocks: int = 5
     steps: int = 4000
     batch_size: int = 8  # crops per step

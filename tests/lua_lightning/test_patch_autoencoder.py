@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,14 +43,26 @@ def test_each_latent_channel_has_the_variance_of_its_components_deviation(patche
     torch.testing.assert_close(latents.var(dim=(0, 2, 3)), deviations, atol=1e-3, rtol=1e-2)
 
 
-def test_a_saved_model_computes_the_same(tmp_path, patches):
-    model = PatchAutoencoder(SMALL)
+def test_without_encoder_blocks_latents_are_linear_in_the_image(tmp_path, patches):
+    model = PatchAutoencoder(replace(SMALL, encoder_blocks=0))
+    model.set_linear_code(patches)
+    torch.nn.init.normal_(model.decoder[-1].weight, std=0.1)
+    one, other = torch.randn(2, 1, 3, 16, 24)
+    with torch.no_grad():
+        middle = (model.encode(one) + model.encode(other)) / 2
+        torch.testing.assert_close(model.encode((one + other) / 2), middle, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("encoder_blocks", [0, 1])
+def test_a_saved_model_computes_the_same(tmp_path, patches, encoder_blocks):
+    config = replace(SMALL, encoder_blocks=encoder_blocks)
+    model = PatchAutoencoder(config)
     model.set_linear_code(patches)
     torch.nn.init.normal_(model.decoder[-1].weight, std=0.1)
     model.save_pretrained(tmp_path, torch.float32)
     again = PatchAutoencoder.from_pretrained(tmp_path)
     images = torch.randn(1, 3, 16, 24)
-    assert again.config == SMALL
+    assert again.config == config
     assert torch.equal(model.decode(model.encode(images)), again.decode(again.encode(images)))
 
 
