@@ -69,6 +69,8 @@ def check_run(config: RunConfig) -> None:
             f"optim.warmup_steps={config.optim.warmup_steps} leaves nothing of train.steps={config.train.steps}: "
             "lower the warm-up or train longer"
         )
+    if config.optim.skip_rate < 0:
+        raise UserError(f"optim.skip_rate={config.optim.skip_rate} must be 0 (keeps a linear skip as fitted) or more")
     if not 0 <= config.optim.ema_decay < 1:
         raise UserError(f"optim.ema_decay={config.optim.ema_decay} must be at least 0 and below 1")
     if config.adapter.swin_weights and config.adapter.init_from:

@@ -61,6 +61,7 @@ def connect(uri: str) -> "MlflowClient":
 
 @contextlib.contextmanager
 def explained(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises inside into one `UserError` that says how to mend it."""
     try:
         yield
     except UserError:

@@ -74,6 +74,7 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path):
         (["optim.schedule=multistep"], "optim.milestones"),
         (["cache.crop_px=100"], "multiple of 32"),
         (["optim.ema_decay=1"], "optim.ema_decay"),
+        (["optim.skip_rate=-1"], "optim.skip_rate"),
         (["train.batch_size=0"], "train.batch_size=0"),
         (["train.precision=fp8"], "train.precision"),
         (["adapter.swin_weights=a", "adapter.init_from=b"], "set one of them"),
