@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config
+from lua_lightning.crops import STEP, detail_map
 from lua_lightning.evaluation import evaluate, reference
 from lua_lightning.images import downscale, to_uint8
 from lua_lightning.pairs import PairDataset, build_cache
@@ -49,7 +50,7 @@ def write_between(path: Path, name: str, text: str) -> None:
 
 @torch.inference_mode()
 def picture(adapter: LatentUpscaler, codec: LatentCodec, pairs: PairDataset, scale: int, path: Path) -> None:
-    """Write close-ups of each method side by side, one row per photograph."""
+    """Write each photograph's most detailed close-up by each method side by side, one row per photograph."""
     names = pairs.cache.photo_names
     wanted = {}
     for n in range(len(pairs)):
@@ -67,9 +68,10 @@ def picture(adapter: LatentUpscaler, codec: LatentCodec, pairs: PairDataset, sca
         images["photo_lr"] = torch.nn.functional.interpolate(small, scale_factor=scale, mode="nearest")
         images["adapter"] = codec.decode(upscale_latents(adapter, codec, batch[f"lr_x{scale}"], scale))
         images["hr"] = batch["image"]
-        middle = (batch["image"].shape[-1] - CLOSE_UP) // 2
+        detail = detail_map(batch["image"], CLOSE_UP)
+        top, left = (STEP * position for position in divmod(int(detail.argmax()), detail.shape[1]))
         for column, name in enumerate(COLUMNS):
-            part = images[name][..., middle : middle + CLOSE_UP, middle : middle + CLOSE_UP].clamp(-1, 1)
+            part = images[name][..., top : top + CLOSE_UP, left : left + CLOSE_UP].clamp(-1, 1)
             sheet.paste(Image.fromarray(to_uint8(part)), (column * (CLOSE_UP + 6), 24 + row * (CLOSE_UP + 6)))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
