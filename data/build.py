@@ -49,10 +49,10 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
     started = time.monotonic()
     partial = _new_partial(options.out)
     try:
-        work, made = partial / "work", partial / "made"
-        work.mkdir()
+        fetched, made = partial / "fetched", partial / "made"
+        fetched.mkdir()
         made.mkdir()
-        harvest = recipe.collect(options, work)
+        harvest = recipe.collect(options, fetched)
         from data.prepare import prepare  # imports torch, which a set that is there already need not wait for
 
         photos, skipped = prepare(harvest, made, sharpness, tuple(fractions.values()), options.workers)

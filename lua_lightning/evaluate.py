@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config
-from lua_lightning.errors import UserError
 from lua_lightning.evaluation import evaluate
 from lua_lightning.pairs import PairDataset, build_cache
 from lua_lightning.photos import PhotoSet, Split
@@ -23,11 +22,6 @@ def main(source: str, experiment: Path, overrides: list[str], split: Split) -> N
     codec = LatentCodec.from_pretrained(config.cache.codec)
     check_pair(adapter, codec)
     pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), split)
-    if not len(pairs):
-        raise UserError(
-            f"no {split} photograph in {config.data.photos} has both sides >= {config.cache.crop_px} px: "
-            "bring more photographs, or lower cache.crop_px"
-        )
     scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), adapter.config.scales)
     print_scores(scores, f"{source} on {len(pairs)} {split} crops")
     tracked = {f"{split}/{name}": value for name, value in scores.items()}

@@ -5,20 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.adapter import LatentUpscaler, enlarge
 from lua_lightning.codec import LatentCodec
 from lua_lightning.images import downscale, resize
 from lua_lightning.losses import l1
 from lua_lightning.metrics import psnr, recovery, ssim
 from lua_lightning.pipeline import upscale_latents
-
-
-def bicubic(latents: Tensor, scale: int) -> Tensor:
-    """Return latents (or images) enlarged by `scale`; (N, C, H, W) -> (N, C, H*scale, W*scale)."""
-    return F.interpolate(latents.float(), scale_factor=scale, mode="bicubic", align_corners=False)
 
 
 @dataclass
@@ -50,8 +44,9 @@ def reference(codec: LatentCodec, batch: Mapping[str, Any], scale: int) -> Refer
         Images (N, 3, 8H, 8W) by method and scores (N,) by metric name.
     """
     image, latents = batch["image"], batch[f"lr_x{scale}"]
+    enlarged = enlarge(latents.float(), scale)
     decoded = {
-        "bicubic": codec.decode(bicubic(latents, scale)),
+        "bicubic": codec.decode(enlarged),
         "pixel_bicubic": resize(codec.decode(latents).clamp(-1, 1), (image.shape[-2], image.shape[-1])),
         "ceiling": codec.decode(batch["hr"]),
         "photo_bicubic": resize(downscale(image, scale), (image.shape[-2], image.shape[-1])),
@@ -59,7 +54,7 @@ def reference(codec: LatentCodec, batch: Mapping[str, Any], scale: int) -> Refer
     scores = {}
     for method, output in decoded.items():
         scores[f"psnr_{method}"], scores[f"ssim_{method}"] = psnr(output, image), ssim(output, image)
-    scores["latent_l1_bicubic"] = per_image_l1(bicubic(latents, scale), batch["hr"])
+    scores["latent_l1_bicubic"] = per_image_l1(enlarged, batch["hr"])
     return Reference(decoded, scores)
 
 

@@ -256,11 +256,19 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     An item holds `hr` (C, h, h), `lr_x2` (C, h/2, h/2), `lr_x4` (C, h/4, h/4) as float32 normalised latents, `photo`
     (index into `PairCache.photo_names`), `sample` (n) and, without `crop`, `image` (3, 8h, 8h) in [-1, 1].
+
+    Raises:
+        UserError: The split is empty (a set of two photographs has no `test`), or `crop` does not fit the latents.
     """
 
     def __init__(self, cache: PairCache, split: str, crop: int | None = None, seed: int = 0):
         self.cache, self.crop, self.seed = cache, crop, seed
         self.entries = [(shard["file"], row) for shard in cache.shards(split) for row in range(shard["pairs"])]
+        if not self.entries:
+            raise UserError(
+                f"{cache.folder} has no {split} pairs, since no {split} photograph has both sides >= "
+                f"{cache.manifest['settings']['crop_px']} px: bring more photographs, or lower cache.crop_px"
+            )
         side = cache.manifest["settings"]["crop_px"] // cache.manifest["codec"]["downscale"]
         if crop is not None and (crop > side or crop % max(SCALES)):
             raise UserError(

@@ -1,4 +1,4 @@
-"""The embedded autoencoder: a linear patch code (PCA) with a learned residual on each side.
+"""The embedded autoencoder: a linear patch code (PCA) with learned residuals.
 
 An ordinary convolutional autoencoder needs hours of training to become sharp. Here the first code and the first
 reconstruction come from a principal component analysis of 8x8 RGB patches, and small residual networks that work at

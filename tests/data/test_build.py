@@ -91,7 +91,7 @@ def test_a_killed_run_leaves_no_half_set(tmp_path: Path):
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         deadline = time.monotonic() + 20
-        while not list(tmp_path.glob(".set.partial-*/work/*.bmp")):
+        while not list(tmp_path.glob(".set.partial-*/fetched/*.bmp")):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:

@@ -79,7 +79,9 @@ def test_the_manifest_says_what_made_it(cache, codec, photos):
 
 def test_a_second_build_encodes_nothing(own, photos, codec, writes):
     first = build_cache(own, photos, codec)
-    assert len(writes) == len(first.manifest["shards"]) == 5  # 12 training pairs by 5, 4 to validate, 2 to test
+    assert (
+        len(writes) == len(first.manifest["shards"]) == 5
+    )  # 12 training pairs by 5, and one shard each to validate and to test
     writes.clear()
     assert contents(build_cache(own, photos, codec)) == contents(first)
     assert writes == []

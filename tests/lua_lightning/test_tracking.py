@@ -415,7 +415,7 @@ class TestSlowStart:
         connected = threading.Event()
 
         def slow_connect(uri):
-            connected.wait()
+            connected.wait(20)  # a tracker that waits for it must fail here, not hang
             return delivery.connect(uri)
 
         monkeypatch.setattr(tracking, "connect", slow_connect)
@@ -436,12 +436,24 @@ class TestSlowStart:
         assert run.data.tags["method"] == "lua"
         assert run.info.start_time <= client.get_metric_history(tracker.run_id, "train/loss")[0].timestamp
 
+    def test_what_mlflow_refuses_after_the_last_record_is_said_at_the_end(self, root, monkeypatch):
+        recorded = threading.Event()
+
+        def refuse(*args, **kwargs):
+            recorded.wait(20)
+            raise PermissionError("no more runs")
+
+        monkeypatch.setattr(MlflowClient, "create_run", refuse)
+        with pytest.raises(UserError, match=r"cannot be used \(no more runs"), tracker_in(root) as tracker:
+            tracker.log_metrics({"train/loss": 1.0}, 1)
+            recorded.set()
+
     def test_what_mlflow_refuses_ends_the_training(self, root, client, monkeypatch):
         """A refusal in the background must not be taken for a server that is away for a while."""
         monkeypatch.setattr(MlflowClient, "create_run", FlakyClient.refuse)
         tracker = tracker_in(root)
         tracker.log_metrics({"train/loss": 1.0}, 1)
-        tracker._connection.sender._connected.wait()
+        tracker._connection.sender._connected.wait(20)
         with pytest.raises(UserError, match=r"cannot be used \(no more runs"), tracker:
             tracker.log_metrics({"train/loss": 1.0}, 2)
 

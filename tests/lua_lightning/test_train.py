@@ -109,6 +109,13 @@ def test_a_run_trains_validates_and_tells(config, uninterrupted):
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
+def test_the_linear_skip_learns_at_its_own_rate(config, uninterrupted):
+    history_of = {name: history(uninterrupted["run_id"], f"lr-AdamW/{name}") for name in ("pg1", "pg2")}
+    assert sorted(history_of["pg1"]) == list(range(STEPS))
+    for step, rate in history_of["pg1"].items():
+        assert history_of["pg2"][step] == pytest.approx(config.optim.skip_rate * rate)
+
+
 def test_the_checkpoint_leaves_the_codec_out(uninterrupted):
     folder = Path(uninterrupted["adapter"]).parent
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
