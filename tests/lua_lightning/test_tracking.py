@@ -444,9 +444,11 @@ class TestSlowStart:
             raise PermissionError("no more runs")
 
         monkeypatch.setattr(MlflowClient, "create_run", refuse)
-        with pytest.raises(UserError, match=r"cannot be used \(no more runs"), tracker_in(root) as tracker:
-            tracker.log_metrics({"train/loss": 1.0}, 1)
-            recorded.set()
+        tracker = tracker_in(root)
+        tracker.log_metrics({"train/loss": 1.0}, 1)
+        recorded.set()
+        with pytest.raises(UserError, match=r"cannot be used \(no more runs"):
+            tracker.finalize()
 
     def test_what_mlflow_refuses_ends_the_training(self, root, client, monkeypatch):
         """A refusal in the background must not be taken for a server that is away for a while."""
