@@ -116,7 +116,8 @@ class Worker(threading.Thread):
 class Sender:
     """Delivers a spool from one background thread, however often MLflow goes away and comes back.
 
-    The thread also connects, since importing MLflow takes seconds that training need not wait for.
+    The thread also connects, since importing MLflow takes seconds that training need not wait for. It starts at the first
+    of `start`, `client` and `drain`.
 
     Args:
         spool: What to deliver.
@@ -135,6 +136,11 @@ class Sender:
         self._thread: Worker | None = None
         self._patience_when_away = PATIENCE_WHEN_AWAY_SECONDS
         self.away = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether MLflow has taken the run."""
+        return self._client is not None
 
     def client(self) -> "MlflowClient":
         """Return the client, once connected.

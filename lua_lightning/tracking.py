@@ -162,6 +162,7 @@ class MLflowTracker(Logger):
             _check_name("metric", key, NAME_PATTERN)
         for chunk in _chunks(new, METRICS_PER_BATCH):
             connection.spool.append(step=step, metrics=chunk)
+        connection.sender.start()  # at the first numbers: importing MLflow sooner would delay the first step
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -277,7 +278,8 @@ class MLflowTracker(Logger):
         sender = self._connection.sender
         if sender.refusal is not None:
             raise sender.refusal
-        sender.start()
+        if sender.connected:
+            sender.start()
         return self._connection
 
     def _begin(self) -> "_Connection":

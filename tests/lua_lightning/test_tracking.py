@@ -411,6 +411,16 @@ class TestResume:
 
 
 class TestSlowStart:
+    def test_mlflow_is_left_alone_until_the_first_numbers(self, root, client, monkeypatch):
+        asked = threading.Event()
+        monkeypatch.setattr(tracking, "connect", lambda uri: asked.set() or delivery.connect(uri))
+        with tracker_in(root) as tracker:
+            tracker.log_run_start(CONFIG)
+            assert tracker.experiment is not None
+            assert not asked.wait(0.2)
+            tracker.log_metrics({"train/loss": 1.0}, 1)
+            assert asked.wait(20)
+
     def test_training_does_not_wait_for_mlflow(self, root, client, monkeypatch):
         connected = threading.Event()
 
