@@ -116,8 +116,8 @@ class Worker(threading.Thread):
 class Sender:
     """Delivers a spool from one background thread, however often MLflow goes away and comes back.
 
-    The thread also connects, since importing MLflow takes seconds that training need not wait for. It starts at the first
-    of `start`, `client` and `drain`.
+    The thread also connects, since importing MLflow takes seconds that training need not wait for. It starts with
+    the first call of `start`, `client` or `drain`.
 
     Args:
         spool: What to deliver.
