@@ -31,6 +31,21 @@ data: setup ## fetch and prepare the default photographs (PHOTOS=data/photos)
 train-stage1: data ## train the adapter, stage I (RESUME=1 goes on with the last run; ARGS="train.steps=100 ...")
 	@$(RUN) train experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume)
 
+.PHONY: train-stage2 train-stage3
+train-stage2: data ## train stage II from the newest stage I run (RESUME=1, ARGS=...)
+train-stage3: data ## train stage III from the newest stage II run (RESUME=1, ARGS=...)
+train-stage2 train-stage3:
+	@$(RUN) train experiments/$(@:train-%=%).yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume)
+
+.PHONY: train
+train: data ## train stages I, II and III in a row (RESUME=1 goes on; CHAIN=experiments/chains/full.yaml)
+	@$(RUN) chain $(or $(CHAIN),experiments/chains/full.yaml) data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume)
+
+.PHONY: transfer
+transfer: data ## move an adapter to another autoencoder (CODEC=tiny-d4 FROM=lua-tiny-d16, ARGS=...)
+	@$(RUN) train experiments/transfer.yaml data.photos=$(PHOTOS) cache.codec=$(or $(CODEC),tiny-d4) \
+		adapter.init_from=$(or $(FROM),lua-tiny-d16) $(ARGS) $(if $(RESUME),--resume)
+
 .PHONY: evaluate
 evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=lua-tiny-d16)
 	@$(RUN) evaluate $(or $(ADAPTER),lua-tiny-d16) experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS)

@@ -1,6 +1,7 @@
 """LatentUpscaler: a SwinIR trunk on latents with one pixel-shuffle head per scale (arXiv 2511.10629, section 3)."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "paper": {"embed_dim": 360, "depths": (6, 6, 6, 6, 6, 6), "num_heads": 12, "window_size": 16, "head_dim": 256},
 }
 SKIPS = ("linear", "bicubic", "none")
+LAST_LAYERS = tuple(f"heads.x{scale}.conv_last." for scale in (2, 4))
 # The paper's authors publish a bare weights file instead of a folder with a config.json.
 AUTHORS_REPO, AUTHORS_FILE = "vaskers5/LUA-FLUX", "lua_flux.pth"
 
@@ -58,8 +60,16 @@ class AdapterConfig:
     position's 3x3 neighbourhood, or "none" (the paper's)."""
     downscale: int = 8
     """Image pixels per latent position, along one side."""
+    latent_range: tuple[tuple[float, float], ...] | None = None
+    """Lowest and highest value of each channel in the training latents, in the adapter's space; None when unknown."""
+    residual_bound: float = 0.0
+    """Largest absolute residual, in half widths of each channel's range (needs `latent_range`); 0 leaves it free."""
 
     def __post_init__(self) -> None:
+        if self.latent_range is not None:
+            object.__setattr__(self, "latent_range", tuple((low, high) for low, high in self.latent_range))
+            if len(self.latent_range) != self.channels:
+                raise UserError(f"latent_range has {len(self.latent_range)} entries for {self.channels} channels")
         object.__setattr__(self, "depths", tuple(self.depths))
         object.__setattr__(self, "scales", tuple(self.scales))
         if self.space not in ("normalised", "raw"):
@@ -185,12 +195,63 @@ class LatentUpscaler(SwinTrunk):
             raise UserError(f"this adapter has no head for scale {scale}; its scales are {list(config.scales)}")
         height, width = latents.shape[2:]
         features = self.extract(pad_to_window(latents, config.window_size))
-        enlarged = self.heads[f"x{scale}"](features)[:, :, : height * scale, : width * scale]
+        residual = self._bounded(self.heads[f"x{scale}"](features)[:, :, : height * scale, : width * scale])
         if config.skip == "none":
-            return enlarged
+            return residual
         if config.skip == "linear":
-            return self.skips[f"x{scale}"](latents) + enlarged
-        return enlarge(latents, scale) + enlarged
+            return self.skips[f"x{scale}"](latents) + residual
+        return enlarge(latents, scale) + residual
+
+    def _bounded(self, residual: Tensor) -> Tensor:
+        """Return the residual limited smoothly to `residual_bound`; without a skip, around the middle of the range."""
+        if not self.config.residual_bound:
+            return residual
+        low, high = self._range(residual)
+        limit = self.config.residual_bound * (high - low) / 2
+        middle = (low + high) / 2 if self.config.skip == "none" else torch.zeros_like(low)
+        return middle + limit * torch.tanh((residual - middle) / limit)
+
+    def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if self.config.latent_range is None:
+            raise UserError("residual_bound needs latent_range, each channel's lowest and highest training value")
+        low, high = like.new_tensor(self.config.latent_range).view(1, -1, 1, 1, 2).unbind(-1)
+        return low, high
+
+    def set_latent_range(self, low: Sequence[float], high: Sequence[float]) -> None:
+        """Note each channel's lowest and highest value in the training latents."""
+        self.config = replace(self.config, latent_range=tuple(zip(low, high, strict=True)))
+
+    @torch.no_grad()
+    def out_of_range(self, latents: Tensor) -> Tensor:
+        """Return the share, in [0, 1], of each item's values that lie beyond the range of the training latents.
+
+        Args:
+            latents: (N, channels, H, W) in the adapter's space.
+
+        Returns:
+            (N,); NaN when the range is not known.
+        """
+        if self.config.latent_range is None:
+            return latents.new_full((latents.shape[0],), torch.nan, dtype=torch.float32)
+        low, high = self._range(latents.float())
+        return ((latents < low) | (latents > high)).float().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def for_codec(self, channels: int, codec: str, downscale: int) -> "LatentUpscaler":
+        """Return a copy for another codec's normalised latents: trunk and heads stay, the ends that must are new.
+
+        The first convolution is always new, as published; the last ones where the number of channels differs, which
+        the paper does not say but two codecs of 16 and 4 channels need. A linear skip is new too: it starts at zero and
+        is fitted before training.
+        """
+        config = replace(
+            self.config, channels=channels, codec=codec, downscale=downscale, space="normalised", latent_range=None
+        )
+        other = LatentUpscaler(config)
+        swapped = ("conv_first.", "skips.") + (() if channels == self.config.channels else LAST_LAYERS)
+        kept = {name: value for name, value in self.state_dict().items() if not name.startswith(swapped)}
+        other.load_state_dict(kept, strict=False)
+        return other
 
     @classmethod
     def from_pretrained(

@@ -3,9 +3,10 @@
 from lua_lightning.adapter import SIZES, SKIPS
 from lua_lightning.config import RunConfig
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.losses import check_weights
+from lua_lightning.losses import active, check_weights
 from lua_lightning.pairs import SCALES
 
+REDUCTIONS, NORMS = ("mean", "sum"), ("ortho", "backward", "forward")
 CHOICES = {
     "cache.sampling": ("detail", "grid"),
     "cache.dtype": ("float16", "bfloat16", "float32"),
@@ -14,6 +15,12 @@ CHOICES = {
     "adapter.skip": SKIPS,
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "multistep"),
+    "loss_options.pixel_target": ("decoded", "photo"),
+    "loss_options.fft_norm": NORMS,
+    "loss_options.fft_reduction": REDUCTIONS,
+    "loss_options.eagle_high_pass": ("lua", "eagle"),
+    "loss_options.eagle_norm": NORMS,
+    "loss_options.eagle_reduction": REDUCTIONS,
     "train.precision": ("auto", "32-true", "bf16-mixed"),
 }
 POSITIVE = (
@@ -21,6 +28,8 @@ POSITIVE = (
     "cache.crops_per_photo",
     "cache.held_out_crops_per_photo",
     "cache.shard_pairs",
+    "loss_options.high_frequency_sigma",
+    "loss_options.eagle_cutoff",
     "optim.learning_rate",
     "optim.gradient_clip",
     "train.steps",
@@ -54,6 +63,14 @@ def check_run(config: RunConfig) -> None:
         if not value_of(config, key) > 0:  # type: ignore[operator]
             raise UserError(f"{key}={value_of(config, key)} must be above 0")
     check_weights(config.loss)
+    if active(config.loss, "pixel"):
+        _check_pixel_terms(config)
+    if not 0 <= config.train.joint_fraction <= 1:
+        raise UserError(f"train.joint_fraction={config.train.joint_fraction} must lie between 0 and 1")
+    if config.adapter.residual_bound < 0:
+        raise UserError(f"adapter.residual_bound={config.adapter.residual_bound} must be 0 (no bound) or more")
+    if config.adapter.transfer and not config.adapter.init_from:
+        raise UserError("adapter.transfer=true needs adapter.init_from, the adapter to transfer")
     scales = config.adapter.scales
     if not scales or set(scales) - set(SCALES):
         raise UserError(f"adapter.scales={list(scales)} must be drawn from {list(SCALES)}")
@@ -75,3 +92,17 @@ def check_run(config: RunConfig) -> None:
         raise UserError(f"optim.ema_decay={config.optim.ema_decay} must be at least 0 and below 1")
     if config.adapter.swin_weights and config.adapter.init_from:
         raise UserError("adapter.swin_weights and adapter.init_from both say where the trunk starts: set one of them")
+
+
+def _check_pixel_terms(config: RunConfig) -> None:
+    settings, options = config.train, config.loss_options
+    decoded = settings.decode_latents + 2 * settings.decode_margin if settings.decode_latents else 0
+    if settings.decode_latents < 0 or settings.decode_margin < 0 or decoded > settings.crop_latents:
+        raise UserError(
+            f"train.decode_latents={settings.decode_latents} with train.decode_margin={settings.decode_margin} on each "
+            f"side does not fit the patch, train.crop_latents={settings.crop_latents}: lower one of them"
+        )
+    if options.high_frequency_kernel % 2 == 0 or options.high_frequency_kernel < 1:
+        raise UserError(f"loss_options.high_frequency_kernel={options.high_frequency_kernel} must be odd")
+    if options.pixel_target == "photo" and not config.cache.train_pixels:
+        raise UserError("loss_options.pixel_target=photo needs the training crops' pixels: set cache.train_pixels=true")

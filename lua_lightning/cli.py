@@ -17,6 +17,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
     train.add_argument("--resume", nargs="?", const="auto", metavar="RUN", help="go on with the newest run or RUN")
 
+    chain = commands.add_parser("chain", help="train several stages in a row")
+    chain.add_argument("chain", type=Path, help="YAML file, such as experiments/chains/full.yaml")
+    chain.add_argument("overrides", nargs="*", metavar="key=value", help="settings for every stage")
+    chain.add_argument("--resume", action="store_true", help="go on with the newest unfinished chain of that name")
+
     upscale = commands.add_parser("upscale", help="enlarge a photograph, or a folder of them")
     upscale.add_argument("input", type=Path, help="image file or folder")
     upscale.add_argument("-o", "--output", type=Path, required=True, help="image file, or folder when the input is one")
@@ -52,6 +57,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lua_lightning.train import main
 
         main(arguments.experiment, arguments.overrides, arguments.resume)
+    elif arguments.command == "chain":
+        from lua_lightning.chain import main
+
+        main(arguments.chain, arguments.overrides, arguments.resume)
     elif arguments.command == "upscale":
         from lua_lightning.upscale import main
 

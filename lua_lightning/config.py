@@ -32,6 +32,7 @@ class CacheConfig:
     held_out_crops_per_photo: int = 4  # at most, from each photograph not trained on, by detail, none overlapping
     shard_pairs: int = 64  # pairs per safetensors shard
     dtype: str = "float16"  # of the stored latents: float16, bfloat16 or float32
+    train_pixels: bool = False  # keep the training crops' pixels too, which loss_options.pixel_target=photo needs
     verify: str = "full"  # full: every shard's checksum at every start; size: only its size, for very large caches
     seed: int = 0
 
@@ -44,7 +45,9 @@ class NetworkConfig:
     scales: tuple[int, ...] = (2, 4)  # one head each
     skip: str = "linear"  # residual over bicubic plus a learned linear map; bicubic: without it; none: as published
     swin_weights: str | None = None  # official pixel SwinIR file that warm-starts the trunk
-    init_from: str | None = None  # adapter folder, zoo name or checkpoint to start from
+    init_from: str | None = None  # adapter folder, zoo name, or latest:STAGE for that stage's newest finished run
+    transfer: bool = False  # init_from was made for another codec: replace its first and, if need be, last layers
+    residual_bound: float = 0.0  # largest residual, in half widths of each channel's range; 0 leaves it free
     gradient_checkpointing: bool = False
 
 
@@ -66,6 +69,22 @@ class OptimConfig:
 
 
 @dataclass
+class LossOptions:
+    """What the paper leaves open about its loss terms; the defaults are what it most likely means."""
+
+    pixel_target: str = "decoded"  # decoded: the decoded HR latents, as published; photo: the photograph itself
+    fft_norm: str = "ortho"  # ortho, backward or forward, as torch.fft.fft2 calls them
+    fft_reduction: str = "mean"  # mean or sum over frequencies and channels
+    downsample_factor: int = 0  # 0: the upscaling factor (the paper's text); 2: its appendix
+    high_frequency_kernel: int = 5  # pixels, odd
+    high_frequency_sigma: float = 1.0  # pixels
+    eagle_high_pass: str = "lua"  # lua: 1 - exp(-f^2 / 2fc^2); eagle: its authors' Gaussian around the cutoff
+    eagle_cutoff: float = 0.5  # cycles per sample of the variance map
+    eagle_norm: str = "ortho"  # as fft_norm
+    eagle_reduction: str = "sum"  # sum over frequencies, as published, or mean
+
+
+@dataclass
 class TrainConfig:
     """Length, batches and hardware."""
 
@@ -73,6 +92,11 @@ class TrainConfig:
     batch_size: int = 16  # pairs per step and process
     accumulate: int = 1  # steps whose gradients are summed before an update
     crop_latents: int = 32  # side of the HR latent patch of a training pair; 8 pixels each
+    joint_fraction: float = 1.0  # of the steps that supervise every head; after it one head a step is drawn by lot
+    decode_latents: int = 12  # side of the random window that pixel terms see of a patch, in latents; 0: all of it
+    decode_margin: int = 2  # latents decoded around that window and cut off, where the decoder feels its border
+    checkpoint_decoder: bool = False  # decode again in the backward pass instead of keeping activations
+    gradient_norms_every: int = 0  # steps between measurements of each term's gradient norm; 0: never
     precision: str = "auto"  # auto, 32-true or bf16-mixed; auto is bf16-mixed where the device has it
     compile: bool = False  # torch.compile the adapter
     accelerator: str = "auto"
@@ -108,6 +132,7 @@ class RunConfig:
     seed: int = 0
     runs: str = "runs"  # folder that receives one folder per run
     loss: dict[str, float] = field(default_factory=dict)  # weight of each term of `losses.TERMS`; 0 leaves it out
+    loss_options: LossOptions = field(default_factory=LossOptions)
     data: DataConfig = field(default_factory=DataConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     adapter: NetworkConfig = field(default_factory=NetworkConfig)

@@ -11,8 +11,10 @@ from lua_lightning.adapter import LatentUpscaler, enlarge
 from lua_lightning.codec import LatentCodec
 from lua_lightning.images import downscale, resize
 from lua_lightning.losses import l1
-from lua_lightning.metrics import psnr, recovery, ssim
+from lua_lightning.metrics import psnr, ssim
+from lua_lightning.perceptual import Perceptual
 from lua_lightning.pipeline import upscale_latents
+from lua_lightning.statistics import CropScores, summarise
 
 
 @dataclass
@@ -28,7 +30,9 @@ class Reference:
 
 
 @torch.no_grad()
-def reference(codec: LatentCodec, batch: Mapping[str, Any], scale: int) -> Reference:
+def reference(
+    codec: LatentCodec, batch: Mapping[str, Any], scale: int, perceptual: Iterable[Perceptual] = ()
+) -> Reference:
     """Return the rivals' images and scores for a validation batch.
 
     Latent bicubic, the autoencoder's round trip of the HR photograph (the ceiling) and the bicubic enlargement of the
@@ -39,6 +43,7 @@ def reference(codec: LatentCodec, batch: Mapping[str, Any], scale: int) -> Refer
         codec: The codec that made the latents.
         batch: `hr` (N, C, H, W), `lr_x<scale>` (N, C, H/scale, W/scale), `image` (N, 3, 8H, 8W) in [-1, 1].
         scale: 2 or 4.
+        perceptual: Distances to measure beside PSNR and SSIM.
 
     Returns:
         Images (N, 3, 8H, 8W) by method and scores (N,) by metric name.
@@ -51,27 +56,37 @@ def reference(codec: LatentCodec, batch: Mapping[str, Any], scale: int) -> Refer
         "ceiling": codec.decode(batch["hr"]),
         "photo_bicubic": resize(downscale(image, scale), (image.shape[-2], image.shape[-1])),
     }
-    scores = {}
-    for method, output in decoded.items():
-        scores[f"psnr_{method}"], scores[f"ssim_{method}"] = psnr(output, image), ssim(output, image)
+    scores = {
+        f"{name}_{method}": values
+        for method, output in decoded.items()
+        for name, values in image_scores(output, image, perceptual).items()
+    }
     scores["latent_l1_bicubic"] = per_image_l1(enlarged, batch["hr"])
     return Reference(decoded, scores)
 
 
 @torch.no_grad()
 def adapter_scores(
-    adapter: LatentUpscaler, codec: LatentCodec, batch: Mapping[str, Any], scale: int
+    adapter: LatentUpscaler,
+    codec: LatentCodec,
+    batch: Mapping[str, Any],
+    scale: int,
+    perceptual: Iterable[Perceptual] = (),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the adapter's images (N, 3, 8H, 8W) of a validation batch and its scores (N,) by metric name."""
     latents = upscale_latents(adapter, codec, batch[f"lr_x{scale}"], scale).float()
     output = codec.decode(latents)
-    image = batch["image"]
-    scores = {
-        "latent_l1": per_image_l1(latents, batch["hr"]),
-        "psnr": psnr(output, image),
-        "ssim": ssim(output, image),
-    }
+    scores = {"latent_l1": per_image_l1(latents, batch["hr"]), **image_scores(output, batch["image"], perceptual)}
+    raw = codec.denormalise(latents) if adapter.config.space == "raw" else latents
+    if adapter.config.latent_range is not None:
+        scores["out_of_range"] = adapter.out_of_range(raw)
     return output, scores
+
+
+def image_scores(images: Tensor, targets: Tensor, perceptual: Iterable[Perceptual]) -> dict[str, Tensor]:
+    """Return PSNR (dB), SSIM and each perceptual distance of images (N, 3, H, W) in [-1, 1], (N,) by name."""
+    scores = {"psnr": psnr(images, targets), "ssim": ssim(images, targets)}
+    return scores | {distance.name: distance(images.clamp(-1, 1), targets) for distance in perceptual}
 
 
 def per_image_l1(prediction: Tensor, target: Tensor) -> Tensor:
@@ -79,26 +94,41 @@ def per_image_l1(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.stack([l1(ours, theirs) for ours, theirs in zip(prediction, target, strict=True)])
 
 
-def summarise(means: Mapping[str, float]) -> dict[str, float]:
-    """Return mean scores of one scale with `recovery` added, taken from the mean PSNRs."""
-    return {**means, "recovery": recovery(means["psnr"], means["psnr_bicubic"], means["psnr_ceiling"])}
+def by_crop(batch: Mapping[str, Any], scores: Mapping[int, Mapping[str, Tensor]]) -> list[CropScores]:
+    """Return the scores of one batch crop by crop, from (N,) tensors by scale and metric name."""
+    return [
+        CropScores(
+            int(sample),
+            int(photo),
+            {f"x{scale}/{name}": float(values[row]) for scale, own in scores.items() for name, values in own.items()},
+        )
+        for row, (sample, photo) in enumerate(zip(batch["sample"], batch["photo"], strict=True))
+    ]
+
+
+def evaluate_crops(
+    adapter: LatentUpscaler,
+    codec: LatentCodec,
+    batches: Iterable[Mapping[str, Any]],
+    scales: Iterable[int],
+    perceptual: Iterable[Perceptual] = (),
+) -> list[CropScores]:
+    """Return the scores of every crop in `batches`, under `x<scale>/<metric>`."""
+    crops, scales, perceptual = [], list(scales), list(perceptual)
+    for batch in batches:
+        crops += by_crop(
+            batch,
+            {
+                scale: reference(codec, batch, scale, perceptual).scores
+                | adapter_scores(adapter, codec, batch, scale, perceptual)[1]
+                for scale in scales
+            },
+        )
+    return crops
 
 
 def evaluate(
     adapter: LatentUpscaler, codec: LatentCodec, batches: Iterable[Mapping[str, Any]], scales: Iterable[int]
 ) -> dict[str, float]:
     """Return `x<scale>/<metric>` means over all images of `batches`, as training logs them under `val/`."""
-    collected: dict[str, list[Tensor]] = {}
-    scales = list(scales)
-    for batch in batches:
-        for scale in scales:
-            scores = reference(codec, batch, scale).scores | adapter_scores(adapter, codec, batch, scale)[1]
-            for name, values in scores.items():
-                collected.setdefault(f"x{scale}/{name}", []).append(values)
-    means = {name: float(torch.cat(values).mean()) for name, values in collected.items()}
-    result = {}
-    for scale in scales:
-        prefix = f"x{scale}/"
-        own = {name.removeprefix(prefix): value for name, value in means.items() if name.startswith(prefix)}
-        result.update({prefix + name: value for name, value in summarise(own).items()})
-    return result
+    return summarise(evaluate_crops(adapter, codec, batches, scales))

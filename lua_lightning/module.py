@@ -1,23 +1,26 @@
 """The LightningModule: it wires adapter, codec, loss and optimiser, and holds no maths of its own."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torchmetrics import MeanMetric
 
 from lua_lightning.adapter import LatentUpscaler, LinearSkip
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import OptimConfig, RunConfig
+from lua_lightning.curriculum import decode_pairs, decoded_window, supervised_scales
 from lua_lightning.datamodule import PairDataModule
 from lua_lightning.errors import UserError
-from lua_lightning.evaluation import Reference, adapter_scores, reference, summarise
-from lua_lightning.losses import weighted_loss
+from lua_lightning.evaluation import Reference, adapter_scores, by_crop, reference
+from lua_lightning.losses import active, compute_terms
 from lua_lightning.pairs import PairDataset
+from lua_lightning.perceptual import Perceptual, available
+from lua_lightning.statistics import CropScores, summarise
 
 SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
 
@@ -37,6 +40,15 @@ class AveragedAdapter(AveragedModel):
 
         super().__init__(adapter, multi_avg_fn=average)
         self.requires_grad_(False)
+
+
+def gathered(crops: list[CropScores]) -> list[CropScores]:
+    """Return the crops of all processes in the order of their numbers."""
+    parts = [crops]
+    if dist.is_available() and dist.is_initialized():
+        parts = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(parts, crops)
+    return sorted((crop for part in parts for crop in part), key=lambda crop: crop.sample)
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
@@ -60,6 +72,8 @@ class AdapterModule(L.LightningModule):
     Attributes:
         photo_names: File names by photo index, to say which images a bad batch held.
         shown_samples: Validation samples whose images are logged.
+        crop_scores: The last validation, crop by crop, of all processes.
+        perceptual: The perceptual distances that validation measures.
     """
 
     def __init__(self, config: RunConfig, adapter: LatentUpscaler, codec: LatentCodec):
@@ -72,7 +86,9 @@ class AdapterModule(L.LightningModule):
         self.photo_names: list[str] = []
         self.shown_samples: set[int] = set()
         self._references: dict[tuple[int, int], Reference] = {}
-        self._scores: dict[str, MeanMetric] = {}
+        self._crops: list[CropScores] = []
+        self.crop_scores: list[CropScores] = []
+        self.perceptual: list[Perceptual] = []
         if config.train.compile:
             self.adapter.compile()
 
@@ -85,10 +101,17 @@ class AdapterModule(L.LightningModule):
         self.codec.to(self.device)
         data: PairDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         self.photo_names = data.cache.photo_names
-        count = min(self.config.validation.image_keys, len(data.val_pairs))
-        self.shown_samples = {index * len(data.val_pairs) // count for index in range(count)}
-        if stage == "fit" and self.adapter.config.skip == "linear" and not self.config.adapter.init_from:
-            self._fit_skips(data)  # weights of a checkpoint replace it after this hook
+        on_rank_zero = range(0, len(data.val_pairs), self.trainer.world_size)  # which alone logs images
+        count = min(self.config.validation.image_keys, len(on_rank_zero))
+        self.shown_samples = {on_rank_zero[index * len(on_rank_zero) // count] for index in range(count)}
+        self.perceptual = [distance.to(self.device) for distance in available()]
+        if stage == "fit":
+            statistics = data.cache.manifest["statistics"]
+            for adapter in (self.adapter, self.averaged):
+                adapter.set_latent_range(statistics["min"], statistics["max"])
+            started = self.config.adapter.init_from and not self.config.adapter.transfer
+            if self.adapter.config.skip == "linear" and not started:
+                self._fit_skips(data)  # weights of a checkpoint replace it after this hook
 
     def _fit_skips(self, data: PairDataModule) -> None:
         """Start from the best linear map, so that training spends its steps on what is not linear."""
@@ -100,67 +123,129 @@ class AdapterModule(L.LightningModule):
             skip.fit(latents.to(self.device), targets.to(self.device))
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of one batch: the mean over scales of the weighted sum of terms."""
-        losses, parts = [], {}
-        for scale in self.config.adapter.scales:
-            prediction = self.adapter(batch[f"lr_x{scale}"], scale)
-            loss, terms = weighted_loss(prediction, batch["hr"], self.config.loss)
-            losses.append(loss)
-            parts.update({f"train/loss/x{scale}/{name}": value for name, value in terms.items()})
-        loss = torch.stack(losses).mean()
+        """Return the loss of one batch: the mean over the supervised scales of the weighted sum of terms."""
+        config, step = self.config, self.global_step
+        scales = supervised_scales(config, step)
+        predictions = {scale: self.adapter(batch[f"lr_x{scale}"], scale) for scale in scales}
+        pixels: list[tuple[Tensor, Tensor]] = []
+        if active(config.loss, "pixel"):
+            window = decoded_window(config.train, config.seed, step)
+            pixels = decode_pairs(self.codec, list(predictions.values()), batch, window, config)
+        terms = {}  # by scale and name, before their weights
+        for position, (scale, prediction) in enumerate(predictions.items()):
+            pairs = {"latent": (prediction, batch["hr"])}
+            if pixels:
+                pairs["pixel"] = pixels[position]
+            terms[scale] = compute_terms(pairs, config.loss, config.loss_options, scale)
+        weighted = {
+            name: config.loss[name] * torch.stack([own[name] for own in terms.values()]).mean()
+            for name in next(iter(terms.values()))
+        }
+        loss = torch.stack(list(weighted.values())).sum()
+        self._refuse_broken(loss, batch)
+        self._log_terms(loss, terms, weighted, predictions)
+        if config.train.gradient_norms_every and step % config.train.gradient_norms_every == 0:
+            self._log_gradient_norms(weighted)
+        if self.trainer.world_size > 1:  # DDP waits for a gradient of every weight, also of a head that is not drawn
+            loss = loss + 0.0 * sum(weight.sum() for weight in self._idle_weights(scales))
+        return loss
+
+    def _refuse_broken(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
         if not torch.isfinite(loss):
             names = sorted({self.photo_names[int(index)] for index in batch["photo"]})
             raise UserError(
                 f"the loss became {loss.item()} at step {self.global_step} on a batch from {', '.join(names)}: "
                 "look at these photographs, or lower optim.learning_rate; the last checkpoint is intact"
             )
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        for name in self.config.loss:
-            own = [value for key, value in parts.items() if key.endswith(f"/{name}")]
-            if own:
-                self.log(f"train/loss/{name}", torch.stack(own).mean(), prog_bar=True)
-        self.log_dict(parts)
-        return loss
+
+    def _log_terms(
+        self,
+        loss: Tensor,
+        terms: Mapping[int, Mapping[str, Tensor]],
+        weighted: Mapping[str, Tensor],
+        predictions: Mapping[int, Tensor],
+    ) -> None:
+        """Log what a step saw, averaged over processes: the loss, its terms and the latents beyond the range.
+
+        What not every step has (the terms of a scale) goes to the logger itself: Lightning would repeat old values.
+        """
+        beyond = [self.adapter.out_of_range(latents.detach()).mean() for latents in predictions.values()]
+        values = {"train/loss": loss, "train/out_of_range": torch.stack(beyond).mean()}
+        for name, value in weighted.items():
+            values[f"train/loss/{name}"] = value / self.config.loss[name]
+            values[f"train/weighted/{name}"] = value
+        for scale, own in terms.items():
+            values.update({f"train/loss/x{scale}/{name}": value for name, value in own.items()})
+        stacked = torch.stack(list(values.values())).detach()
+        means = dict(zip(values, self.trainer.strategy.reduce(stacked, reduce_op="mean"), strict=True))  # pyright: ignore
+        for name in ("train/loss", *(f"train/loss/{term}" for term in weighted)):
+            self.log(name, means.pop(name), prog_bar=True)
+        if (self.global_step + 1) % self.config.train.log_every == 0:
+            self._record(means)
+
+    def _record(self, values: Mapping[str, Tensor]) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
+
+    def _log_gradient_norms(self, weighted: Mapping[str, Tensor]) -> None:
+        """Log the norm of each weighted term's own gradient on the adapter's weights."""
+        weights = [weight for weight in self.adapter.parameters() if weight.requires_grad]
+        norms = {}
+        for name, value in weighted.items():
+            gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+            own = [gradient for gradient in gradients if gradient is not None]
+            norms[f"train/gradient_norm/{name}"] = nn.utils.get_total_norm(own)
+        self._record(norms)
+
+    def _idle_weights(self, scales: Sequence[int]) -> list[nn.Parameter]:
+        """Return the weights that only the other scales use."""
+        idle = tuple(f"{part}.x{scale}." for scale in self.config.adapter.scales for part in ("heads", "skips"))
+        busy = tuple(f"{part}.x{scale}." for scale in scales for part in ("heads", "skips"))
+        return [
+            weight
+            for name, weight in self.adapter.named_parameters()
+            if name.startswith(idle) and not name.startswith(busy)
+        ]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.adapter)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for weight in self._idle_weights(supervised_scales(self.config, self.global_step)):
+            weight.grad = None  # a head that was not drawn rests: neither momentum nor decay moves it
         gradients = [parameter.grad for parameter in self.adapter.parameters() if parameter.grad is not None]
         self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Any:
         """Score the averaged adapter on whole crops; return, by scale and method, the images that are to be shown."""
-        images = {}
+        images, scores = {}, {}
         shown = self.shown_rows(batch)
+        # Perceptual distances take longer than all else here, so only the closing validation measures them.
+        perceptual = self.perceptual if self.trainer.global_step >= self.config.train.steps else []
         with torch.autocast(self.device.type, enabled=False):
             for scale in self.config.adapter.scales:
                 # The rivals' scores never change, so they are computed at the first validation only.
                 if (scale, batch_index) not in self._references:
                     self._references[scale, batch_index] = reference(self.codec, batch, scale).only(shown)
                 known = self._references[scale, batch_index]
-                output, scores = adapter_scores(self.averaged, self.codec, batch, scale)
-                for name, values in {**known.scores, **scores}.items():
-                    key = f"x{scale}/{name}"
-                    if key not in self._scores:
-                        self._scores[key] = MeanMetric().to(self.device)
-                    self._scores[key].update(values)
+                output, own = adapter_scores(self.averaged, self.codec, batch, scale, perceptual)
+                scores[scale] = {**known.scores, **own}
                 images[scale] = {**known.images, "adapter": output[shown], "hr": batch["image"][shown]}
+        self._crops += by_crop(batch, scores)
         return images
 
     def shown_rows(self, batch: Mapping[str, Any]) -> list[int]:
         """Return the rows of a validation batch whose images are logged: `image_keys` of them, spread over the set."""
         return [row for row, sample in enumerate(batch["sample"].tolist()) if sample in self.shown_samples]
 
+    def on_validation_epoch_start(self) -> None:
+        self._crops = []
+
     def on_validation_epoch_end(self) -> None:
-        for scale in self.config.adapter.scales:
-            prefix = f"x{scale}/"
-            own = {name: metric for name, metric in self._scores.items() if name.startswith(prefix)}
-            means = {name.removeprefix(prefix): float(metric.compute()) for name, metric in own.items()}
-            self.log_dict({f"val/{prefix}{name}": value for name, value in summarise(means).items()})
-        for metric in self._scores.values():
-            metric.reset()
+        """Log the means over the crops of all processes, each crop once and in the same order."""
+        self.crop_scores = gathered(self._crops)
+        self.log_dict({f"val/{name}": value for name, value in summarise(self.crop_scores).items()})
 
     def configure_optimizers(self) -> Any:
         settings = self.config.optim

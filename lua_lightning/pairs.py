@@ -205,7 +205,7 @@ def _write_shard(
     codec: LatentCodec,
     config: CacheConfig,
 ) -> dict[str, Any]:
-    tensors = encode_crops(photos, crops, codec, config, pixels=split != "train")
+    tensors = encode_crops(photos, crops, codec, config, pixels=split != "train" or config.train_pixels)
     temporary = path.with_suffix(f".tmp{os.getpid()}")
     save_file(tensors, temporary, metadata={"fingerprint": fingerprint})
     temporary.replace(path)
@@ -255,7 +255,8 @@ class PairDataset(Dataset[dict[str, Any]]):
     test) `dataset[n]` is the n-th whole pair.
 
     An item holds `hr` (C, h, h), `lr_x2` (C, h/2, h/2), `lr_x4` (C, h/4, h/4) as float32 normalised latents, `photo`
-    (index into `PairCache.photo_names`), `sample` (n) and, without `crop`, `image` (3, 8h, 8h) in [-1, 1].
+    (index into `PairCache.photo_names`), `sample` (n) and, but for training pairs without `cache.train_pixels`, `image`
+    (3, 8h, 8h) in [-1, 1].
 
     Raises:
         UserError: The split is empty (a set of two photographs has no `test`), or `crop` does not fit the latents.
@@ -269,7 +270,9 @@ class PairDataset(Dataset[dict[str, Any]]):
                 f"{cache.folder} has no {split} pairs, since no {split} photograph has both sides >= "
                 f"{cache.manifest['settings']['crop_px']} px: bring more photographs, or lower cache.crop_px"
             )
-        side = cache.manifest["settings"]["crop_px"] // cache.manifest["codec"]["downscale"]
+        self.pixels = split != "train" or cache.manifest["settings"]["train_pixels"]
+        self.downscale = cache.manifest["codec"]["downscale"]
+        side = cache.manifest["settings"]["crop_px"] // self.downscale
         if crop is not None and (crop > side or crop % max(SCALES)):
             raise UserError(
                 f"train.crop_latents={crop} must be a multiple of {max(SCALES)} and at most {side}, "
@@ -308,8 +311,9 @@ class PairDataset(Dataset[dict[str, Any]]):
             rows, columns = (slice(start // scale, (start + side) // scale) for start in (top, left))
             item[name] = self._slice(file, name)[row, :, rows, columns].float()
         item["photo"] = int(self._slice(file, "crop")[row, 0])
-        if self.crop is None:
-            item["image"] = self._slice(file, "image")[row].float() / 127.5 - 1
+        if self.pixels:
+            rows, columns = (slice(start * self.downscale, (start + side) * self.downscale) for start in (top, left))
+            item["image"] = self._slice(file, "image")[row, :, rows, columns].float() / 127.5 - 1
         return item
 
     def __getstate__(self) -> dict[str, Any]:

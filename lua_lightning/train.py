@@ -1,10 +1,10 @@
 """`lua-lightning train`: one run from configuration to adapter folder, card and JSON line."""
 
-import datetime
 import json
 import logging
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from lua_lightning.errors import UserError
 from lua_lightning.module import AdapterModule
 from lua_lightning.photos import MANIFEST_NAME, PhotoSet
 from lua_lightning.report import print_scores
+from lua_lightning.runs import CONFIG, RESULTS, SCORES, START, folder_to_resume, new_folder, starting_point
 from lua_lightning.spool import stored_run_id
+from lua_lightning.statistics import write_scores
 from lua_lightning.tracking import MLflowTracker
-
-CONFIG, RESULTS = "config.yaml", "results.json"
 
 
 def native_bf16() -> bool:
@@ -43,26 +43,36 @@ def is_rank_zero() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def build_adapter(config: RunConfig, codec: LatentCodec) -> LatentUpscaler:
+def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) -> LatentUpscaler:
     """Return the network that a run starts from.
+
+    Args:
+        config: The run.
+        codec: Of the latents.
+        init_from: What `adapter.init_from` resolved to (see `starting_point`).
 
     Raises:
         UserError: The weights to start from do not fit the codec or the asked size.
     """
     settings = config.adapter
-    if settings.init_from:
-        adapter = LatentUpscaler.from_pretrained(settings.init_from).train()
-        if adapter.config.channels != codec.channels or adapter.config.space != "normalised":
+    if init_from:
+        adapter = LatentUpscaler.from_pretrained(init_from)
+        adapter.config = replace(adapter.config, residual_bound=settings.residual_bound)
+        if settings.transfer:
+            adapter = adapter.for_codec(codec.channels, codec.source, codec.downscale)
+        elif adapter.config.channels != codec.channels or adapter.config.space != "normalised":
             raise UserError(
-                f"adapter.init_from={settings.init_from} works on {adapter.config.channels} {adapter.config.space} "
-                f"channels, but {codec.source} has {codec.channels} normalised ones: choose an adapter of that codec"
+                f"adapter.init_from={init_from} works on {adapter.config.channels} {adapter.config.space} "
+                f"channels, but {codec.source} has {codec.channels} normalised ones: choose an adapter of that codec, "
+                "or set adapter.transfer=true to give it new ends"
             )
         if set(settings.scales) - set(adapter.config.scales):
             raise UserError(
-                f"adapter.init_from={settings.init_from} has heads for {list(adapter.config.scales)}, "
+                f"adapter.init_from={init_from} has heads for {list(adapter.config.scales)}, "
                 f"not for all of adapter.scales={list(settings.scales)}"
             )
-        return adapter
+        adapter.gradient_checkpointing = settings.gradient_checkpointing
+        return adapter.train()
     adapter = LatentUpscaler(
         AdapterConfig.sized(
             settings.size,
@@ -71,51 +81,13 @@ def build_adapter(config: RunConfig, codec: LatentCodec) -> LatentUpscaler:
             scales=settings.scales,
             skip=settings.skip,
             downscale=codec.downscale,
+            residual_bound=settings.residual_bound,
         )
     )
     if settings.swin_weights:
         adapter.warm_start(settings.swin_weights)
     adapter.gradient_checkpointing = settings.gradient_checkpointing
     return adapter
-
-
-def new_folder(config: RunConfig) -> Path:
-    """Return a fresh folder for a run, named by the time."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(config.runs) / config.name / stamp
-    while folder.exists():
-        folder = folder.with_name(folder.name + "x")
-    return folder
-
-
-def folder_to_resume(config: RunConfig, resume: str) -> Path:
-    """Return the run folder to go on with: `resume` itself, or for `auto` the newest of that name.
-
-    Raises:
-        UserError: There is none, it is finished, or it was started with other settings.
-    """
-    home = Path(config.runs) / config.name
-    if resume == "auto":
-        folders = sorted(path.parent for path in home.glob(f"*/{CONFIG}"))
-        if not folders:
-            raise UserError(f"there is no run in {home} to resume: start one without resume")
-        folder = folders[-1]
-    else:
-        folder = Path(resume)
-        if not (folder / CONFIG).is_file():
-            raise UserError(f"{folder} is not a run folder: it has no {CONFIG}")
-    if (folder / RESULTS).exists():
-        raise UserError(f"{folder} is finished: start another run without resume, or with more steps")
-    old, new = (folder / CONFIG).read_text().splitlines(), to_yaml(config).splitlines()
-    changed = [
-        f"{before.strip()} -> {after.strip()}" for before, after in zip(old, new, strict=False) if before != after
-    ]
-    if changed or len(old) != len(new):
-        raise UserError(
-            f"{folder} was started with other settings ({'; '.join(changed[:3])}): "
-            "give the same ones, or start another run"
-        )
-    return folder
 
 
 def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callbacks: list[Callback]) -> L.Trainer:
@@ -151,25 +123,35 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callba
     )
 
 
-def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
+def train(
+    config: RunConfig, resume: str | None = None, folder: Path | None = None, parent_run_id: str | None = None
+) -> dict[str, Any]:
     """Run the training that `config` describes and return its closing numbers.
 
     Args:
         config: The run; refused here when contradictory.
         resume: None for a new run, `auto` for the newest unfinished one of the same name, or its folder.
+        folder: Of a new run; chosen by name and time when not given.
+        parent_run_id: MLflow run that this one is shown under.
     """
     check_run(config)
     _quiet()
     L.seed_everything(config.seed, verbose=False)
-    folder = folder_to_resume(config, resume) if resume else new_folder(config)
+    folder = folder_to_resume(config, resume) if resume else folder or new_folder(config)
+    init_from = starting_point(config, folder if resume else None)
     photos = PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
     codec = LatentCodec.from_pretrained(config.cache.codec)
-    adapter = build_adapter(config, codec)
+    adapter = build_adapter(config, codec, init_from)
+    tags = {"stage": config.stage, "codec": codec.source}
+    if init_from:
+        tags["init_from"] = init_from
+    if parent_run_id:
+        tags["mlflow.parentRunId"] = parent_run_id
     tracker = MLflowTracker(
         config.tracking.experiment,
         config.name,
         folder,
-        tags={"stage": config.stage, "codec": codec.source},
+        tags=tags,
         run_id=stored_run_id(folder) if resume else None,
         system_metrics=config.tracking.system_metrics,
     )
@@ -177,13 +159,14 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
         if is_rank_zero():
             (folder / CONFIG).write_text(to_yaml(config))
+            (folder / START).write_text((init_from or "") + "\n")
         throughput = Throughput()
         stop = CleanStop(tracker, folder / "checkpoints")
         trainer = make_trainer(config, tracker, folder, [throughput, stop])
         module = AdapterModule(config, adapter, codec)
         data = PairDataModule(config, codec)
         last = folder / "checkpoints" / f"{LAST}.ckpt"
-        if resume:
+        if resume and is_rank_zero():
             print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
         with stop:
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
@@ -191,14 +174,17 @@ def train(config: RunConfig, resume: str | None = None) -> dict[str, Any]:
             trainer.validate(module, data, verbose=False)
         results = {
             **validation_scores(trainer),
+            "stage": config.stage,
             "steps": trainer.global_step,
             "images_per_second": throughput.images_per_second,
             "hours": throughput.seconds / 3600,
             "device": run_info()["device"],
             "adapter": str(folder / "adapter"),
+            "folder": str(folder),
             "run_id": tracker.run_id,
         }
         if is_rank_zero():
+            write_scores(folder / SCORES, module.crop_scores)
             card = adapter_card(config, results, photos, len(data.val_pairs))
             export(module.averaged, folder, config, results, card)
             tracker.log_artifact(folder / "adapter")
@@ -231,6 +217,7 @@ def _quiet() -> None:
         ".*dataloader is not resumable.*",  # StreamSampler starts at the trainer's step
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*sync_dist=True.*",  # what is logged was averaged or gathered before
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -249,5 +236,6 @@ def main(path: Path, overrides: list[str], resume: str | None) -> None:
     """Run `lua-lightning train`."""
     config = load_config(RunConfig, path, overrides)
     results = train(config, resume)
-    print_card(results)
-    print(json.dumps(results))
+    if is_rank_zero():
+        print_card(results)
+        print(json.dumps(results))

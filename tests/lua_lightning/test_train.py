@@ -9,6 +9,7 @@ import mlflow
 import pytest
 import torch
 from mlflow.entities import RunStatus
+from training_helpers import Stop, at_step, history, largest_difference, weights
 
 from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.config import RunConfig, load_config
@@ -43,40 +44,10 @@ def config(tmp_path, photo_folder, codec_folder, cache_config, monkeypatch) -> R
     return dataclasses.replace(config, cache=dataclasses.replace(cache_config, codec=str(codec_folder)))
 
 
-def history(run_id, key):
-    points = mlflow.MlflowClient().get_metric_history(run_id, key)
-    return {point.step: point.value for point in points}
-
-
-def weights(results):
-    return LatentUpscaler.from_pretrained(results["adapter"]).state_dict()
-
-
-def largest_difference(one, other):
-    return max(float((a.float() - b.float()).abs().max()) for a, b in zip(one.values(), other.values(), strict=True))
-
-
 def only_run():
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     return run
-
-
-class Stop(Exception):
-    """What a test raises inside training."""
-
-
-def at_step(monkeypatch, step, action):
-    """Let `action` happen once in the training step that would be the `step`-th update."""
-    original = AdapterModule.training_step
-
-    def training_step(self, batch, batch_index):
-        if self.global_step == step:
-            monkeypatch.setattr(AdapterModule, "training_step", original)
-            action(batch)
-        return original(self, batch, batch_index)
-
-    monkeypatch.setattr(AdapterModule, "training_step", training_step)
 
 
 @pytest.fixture
@@ -149,6 +120,7 @@ def test_a_crash_fails_the_run_and_resume_ends_where_it_would_have(config, monke
 
 def test_ctrl_c_saves_the_very_step_and_marks_the_run_killed(config, monkeypatch, uninterrupted):
     again = dataclasses.replace(config, runs=config.runs + "-again")
+    before = signal.getsignal(signal.SIGINT)  # ignored, when the suite runs in the background of a shell
     at_step(monkeypatch, 6, lambda batch: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(SystemExit):
         train(again)
@@ -156,7 +128,7 @@ def test_ctrl_c_saves_the_very_step_and_marks_the_run_killed(config, monkeypatch
     run_id = json.loads((folder / "tracking.json").read_text())["run_id"]
     assert mlflow.MlflowClient().get_run(run_id).info.status == RunStatus.to_string(RunStatus.KILLED)
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     resumed = train(again, resume=str(folder))
     assert largest_difference(weights(uninterrupted), weights(resumed)) == 0
 

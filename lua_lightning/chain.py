@@ -1,0 +1,200 @@
+"""`lua-lightning chain`: several stages in a row, each from the averaged weights of the one before."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lua_lightning.checks import check_run
+from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.errors import UserError
+from lua_lightning.perceptual import distances
+from lua_lightning.runs import CONFIG, RESULTS, SCORES, folder_to_resume, new_folder
+from lua_lightning.spool import stored_run_id
+from lua_lightning.statistics import Estimate, intervals, read_scores
+from lua_lightning.tracking import MLflowTracker
+from lua_lightning.train import is_rank_zero, train
+
+STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
+REPORTED = ("psnr", "ssim", "recovery", "out_of_range")
+
+
+@dataclass
+class StageConfig:
+    """One stage of a chain."""
+
+    experiment: str = ""  # experiment file, relative to the chain's
+    settings: list[str] = field(default_factory=list)  # key=value, over the file's
+
+
+@dataclass
+class ChainConfig:
+    """A chain of stages; each starts from the averaged weights of the one before."""
+
+    name: str = "chain"
+    stages: list[StageConfig] = field(default_factory=list)
+
+
+def load_chain(path: Path, overrides: list[str]) -> tuple[ChainConfig, list[RunConfig]]:
+    """Return a chain and the resolved run of each stage, `overrides` applied to all of them.
+
+    The first stage starts as its own file says, but not from another run; the others start where the one before ended.
+
+    Raises:
+        UserError: A file is missing or a setting is wrong, in any stage.
+    """
+    chain = load_config(ChainConfig, path)
+    if not chain.stages:
+        raise UserError(f"{path} lists no stages: give for example stages: [{{experiment: ../stage1.yaml}}]")
+    runs = []
+    for number, stage in enumerate(chain.stages):
+        run = load_config(RunConfig, path.parent / stage.experiment, [*stage.settings, *overrides])
+        start = run.adapter.init_from
+        if number or (start and start.startswith("latest:")):
+            run = replace(run, adapter=replace(run.adapter, init_from=None))
+        check_run(run)
+        runs.append(run)
+    return chain, runs
+
+
+def run_chain(path: Path, overrides: list[str], resume: bool = False) -> dict[str, Any]:
+    """Run a chain file and return, by stage and scale, every metric with its interval.
+
+    A stage that is finished is not run again when the chain is resumed; an unfinished one goes on where it stopped.
+    """
+    chain, runs = load_chain(path, overrides)
+    own = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
+    folder = folder_to_resume(own, "auto") if resume else new_folder(own)
+    tracker = MLflowTracker(
+        own.tracking.experiment,
+        chain.name,
+        folder,
+        tags={"stage": "chain", "codec": own.cache.codec},
+        run_id=stored_run_id(folder) if resume else None,
+        system_metrics=False,
+    )
+    with tracker:
+        tracker.log_run_start(to_yaml(own))
+        if is_rank_zero():
+            (folder / CONFIG).write_text(to_yaml(own))
+        begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
+        parent = tracker.run_id
+        results, previous = [], None
+        for number, run in enumerate(runs):
+            if previous is not None:
+                run = replace(run, adapter=replace(run.adapter, init_from=previous, transfer=False))
+            done = _run_stage(f"{number + 1}-{run.name}", run, begun, folder, parent)
+            previous = done["adapter"]
+            results.append(done)
+        if is_rank_zero():
+            report = chain_report(results)
+            for stage, scores in report["stages"].items():
+                for name, value in _flat(scores).items():
+                    tracker.log_metrics({f"{stage}/{name}": value}, 0)
+            tracker.log_dict(report, RESULTS)
+            report["run_id"] = tracker.run_id
+            (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
+            return report
+    return {}
+
+
+def _run_stage(key: str, run: RunConfig, begun: dict[str, str], folder: Path, parent: str | None) -> dict[str, Any]:
+    """Return a stage's closing numbers: those on disk, or those of running it, or of going on with it."""
+    if key in begun and (Path(begun[key]) / RESULTS).exists():
+        return json.loads((Path(begun[key]) / RESULTS).read_text())
+    if key in begun and (Path(begun[key]) / CONFIG).exists():
+        results = train(run, resume=begun[key], parent_run_id=parent)
+    else:
+        stage_folder = new_folder(run)
+        begun[key] = str(stage_folder)
+        if is_rank_zero():
+            (folder / STAGES).write_text(json.dumps(begun, indent=1) + "\n")
+        results = train(run, folder=stage_folder, parent_run_id=parent)
+    if dist.is_available() and dist.is_initialized():  # only rank zero knows where it wrote, and that it has written
+        shared = [results]
+        dist.broadcast_object_list(shared, src=0)
+        results = shared[0]
+    return results
+
+
+def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return `stages`: by stage name and scale, each reported metric as value, low and high, or why there is none."""
+    _, missing = distances()
+    stages = {}
+    for own in results:
+        estimates = intervals(read_scores(Path(own["folder"]) / SCORES))
+        scales = sorted({name.partition("/")[0] for name in estimates})
+        stages[own["stage"]] = {
+            scale: {
+                **{name: asdict(value) for name, value in _reported(estimates, scale).items()},
+                **{name: {"unavailable": reason} for name, reason in missing.items()},
+            }
+            for scale in scales
+        }
+        stages[own["stage"]]["steps"] = own["steps"]
+        stages[own["stage"]]["hours"] = own["hours"]
+        stages[own["stage"]]["run_id"] = own["run_id"]
+    return {"stages": stages, "adapter": results[-1]["adapter"]}
+
+
+def _reported(estimates: dict[str, Estimate], scale: str) -> dict[str, Estimate]:
+    """Return the adapter's own metrics of one scale, without the rivals'."""
+    found, _ = distances()
+    names = (*REPORTED, *(distance.name for distance in found))
+    return {name: estimates[f"{scale}/{name}"] for name in names if f"{scale}/{name}" in estimates}
+
+
+def _flat(scores: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{scale}/{name}": entry["value"]
+        for scale, metrics in scores.items()
+        if isinstance(metrics, dict)
+        for name, entry in metrics.items()
+        if "value" in entry
+    }
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print the closing card: the stages side by side, with intervals, on stderr."""
+    stages = report["stages"]
+    table = Table(
+        title="validation photographs, averaged weights; 95 % intervals over photographs",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("metric", no_wrap=True)
+    for stage in stages:
+        table.add_column(stage, justify="right", no_wrap=True)
+    first = next(iter(stages.values()))
+    for scale, metrics in first.items():
+        if not isinstance(metrics, dict):
+            continue
+        for name in metrics:
+            cells = [_cell(own[scale][name]) for own in stages.values()]
+            table.add_row(f"{scale} {name}", *cells)
+    console = Console(stderr=True)
+    console.print(table)
+    for name, reason in distances()[1].items():
+        console.print(f"{name} is unavailable: {reason}", highlight=False)
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    if "unavailable" in entry:
+        return "unavailable"
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+
+
+def main(path: Path, overrides: list[str], resume: bool) -> None:
+    """Run `lua-lightning chain`."""
+    report = run_chain(path, overrides, resume)
+    if report:
+        print_report(report)
+        print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)
+        print(json.dumps(report))
