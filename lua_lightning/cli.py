@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=("val", "test"), default="test", help="photographs to measure on (default: %(default)s)"
     )
 
+    compare = commands.add_parser("compare", help="compare finished runs with a first one, crop by crop")
+    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/stage1/TIME")
+
     codec = commands.add_parser("train-codec", help="build an embedded autoencoder")
     codec.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/codec-d16.yaml")
     codec.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
@@ -69,6 +72,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lua_lightning.evaluate import main
 
         main(arguments.adapter, arguments.experiment, arguments.overrides, arguments.split)
+    elif arguments.command == "compare":
+        from lua_lightning.compare import main
+
+        main(arguments.runs)
     elif arguments.command == "train-codec":
         from lua_lightning.train_codec import main
 

@@ -1,5 +1,7 @@
 """From latents or a photograph to an enlarged image: adapter between encoder and decoder, in tiles when large."""
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,6 +10,10 @@ from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.codec import LatentCodec
 from lua_lightning.errors import UserError
 from lua_lightning.tiling import tiled
+
+log = logging.getLogger(__name__)
+
+BEYOND_RANGE = 0.02  # share of values; trained adapters stay below a tenth of it
 
 
 def check_pair(adapter: LatentUpscaler, codec: LatentCodec) -> None:
@@ -37,6 +43,8 @@ def upscale_latents(
         latents: Any H and W.
         scale: One of the adapter's scales.
         tile: Side in latents of the tiles of the input; None takes it whole.
+
+    A share of values beyond the training range above `BEYOND_RANGE` is logged as a warning.
     """
     check_pair(adapter, codec)
     raw = adapter.config.space == "raw"
@@ -45,6 +53,12 @@ def upscale_latents(
         outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=min(8, tile // 2))
     else:
         outputs = adapter(inputs, scale)
+    beyond = float(adapter.out_of_range(outputs).max())
+    if beyond > BEYOND_RANGE:
+        log.warning(
+            "%.1f %% of the enlarged latents lie beyond the range that the adapter was trained on: "
+            "the decoder may show broken pixels there", 100 * beyond,
+        )  # fmt: skip
     return codec.normalise(outputs) if raw else outputs
 
 

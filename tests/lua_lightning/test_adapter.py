@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from spandrel.architectures.SwinIR import SwinIR as SpandrelSwinIR
 from torch import Tensor
 
 from lua_lightning import adapter as adapter_module
-from lua_lightning.adapter import SIZES, AdapterConfig, LatentUpscaler
+from lua_lightning.adapter import SIZES, AdapterConfig, LatentUpscaler, enlarge
 from lua_lightning.errors import UserError
 from lua_lightning.pretrained import CONFIG_NAME, WEIGHTS_NAME, write_pretrained
 
@@ -313,3 +314,67 @@ def test_sizes(size, parameters):
     with torch.device("meta"):
         adapter = LatentUpscaler(AdapterConfig.sized(size))
     assert sum(parameter.numel() for parameter in adapter.parameters()) == parameters
+
+
+def test_the_share_beyond_the_range_counts_each_channel_by_its_own():
+    adapter = small_adapter(channels=2)
+    latents = torch.tensor([[0.0, 2.0], [-3.0, 0.5]]).view(1, 2, 1, 2)
+    assert adapter.out_of_range(latents).isnan().all()
+    adapter.set_latent_range([-1, -1], [1, 1])
+    assert adapter.out_of_range(latents).tolist() == [0.5]
+    adapter.set_latent_range([-1, -4], [1, 1])
+    assert adapter.out_of_range(torch.cat([latents, 0 * latents])).tolist() == [0.25, 0]
+
+
+@pytest.mark.parametrize("skip", ["bicubic", "linear", "none"])
+def test_a_bounded_residual_keeps_to_its_bound(skip):
+    adapter = small_adapter(channels=2, skip=skip, residual_bound=0.25)
+    for head in adapter.heads.children():
+        torch.nn.init.normal_(head.conv_last.weight, std=5.0)
+    latents = noise(1, 2, 8, 8)
+    with pytest.raises(UserError, match="needs latent_range"):
+        adapter(latents, 2)
+    adapter.set_latent_range([-4, 2], [4, 3])
+    with torch.no_grad():
+        output = adapter(latents, 2)
+        base = torch.tensor([0.0, 2.5]).view(1, 2, 1, 1) if skip == "none" else enlarge(latents, 2)
+        residual = (output - base).abs().amax((0, 2, 3))
+        free = LatentUpscaler(replace(adapter.config, residual_bound=0.0, latent_range=None))
+        free.load_state_dict(adapter.state_dict())
+        assert ((free(latents, 2) - base).abs().amax((0, 2, 3)) > torch.tensor([1.0, 0.125])).all()
+    assert (residual <= torch.tensor([1.0, 0.125]) + 1e-6).all()
+    assert (residual > torch.tensor([0.9, 0.11])).all()
+
+
+def test_a_bounded_adapter_is_saved_with_its_range(tmp_path):
+    adapter = small_adapter(channels=2, residual_bound=0.1)
+    adapter.set_latent_range([-1, -2], [1, 2])
+    adapter.save_pretrained(tmp_path)
+    loaded = LatentUpscaler.from_pretrained(tmp_path)
+    assert loaded.config == adapter.config
+    latents = noise(1, 2, 8, 8)
+    assert torch.equal(loaded(latents, 4), adapter.eval()(latents, 4))
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_a_transfer_keeps_trunk_and_heads_and_renews_the_ends(channels):
+    adapter = small_adapter(channels=16, codec="flux", space="raw", skip="linear")
+    adapter.set_latent_range([-1] * 16, [1] * 16)
+    other = adapter.for_codec(channels, "sdxl", 8)
+    assert (other.config.channels, other.config.codec, other.config.space) == (channels, "sdxl", "normalised")
+    assert other.config.latent_range is None
+    before, after = adapter.state_dict(), other.state_dict()
+    assert before.keys() == after.keys()
+    renewed = {
+        name for name in before if before[name].shape != after[name].shape or not before[name].equal(after[name])
+    }
+    ends = {"conv_first.weight", "conv_first.bias"}
+    if channels == 4:
+        layers = [
+            f"{layer}.x{scale}.{conv}"
+            for scale in (2, 4)
+            for layer, conv in (("heads", "conv_last"), ("skips", "conv"))
+        ]
+        ends |= {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    assert renewed == ends
+    assert other(torch.randn(1, channels, 8, 8), 2).shape == (1, channels, 16, 16)

@@ -141,3 +141,19 @@ def test_4096_pixels_need_less_than_3_gib(tmp_path, side, scale):
     with Image.open(tmp_path / "out.png") as result:
         assert result.size == (4096, 4096)
     assert peak < 3
+
+
+def test_latents_beyond_the_trained_range_are_reported(adapter, codec, caplog):
+    latents = torch.randn(1, 4, 8, 8)
+    upscale_latents(adapter, codec, latents, 2)  # the range is not known: nothing to say
+    outputs = adapter(latents, 2)
+    known = LatentUpscaler(adapter.config)
+    known.load_state_dict(adapter.state_dict())
+    wide, narrow = ([float(outputs.min())] * 4, [float(outputs.max())] * 4), ([-0.1] * 4, [0.1] * 4)
+    known.set_latent_range(*wide)
+    upscale_latents(known, codec, latents, 2)
+    assert not caplog.records
+    known.set_latent_range(*narrow)
+    upscale_latents(known, codec, latents, 2)
+    share = float((outputs.abs() > 0.1).float().mean())
+    assert f"{100 * share:.1f} % of the enlarged latents lie beyond" in caplog.text
