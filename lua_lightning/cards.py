@@ -1,14 +1,17 @@
 """Model cards: what made the weights in a folder, and what they measured."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from lua_lightning.config import RunConfig
 from lua_lightning.photos import PhotoSet, Split
-from lua_lightning.report import markdown_scores
+from lua_lightning.pretrained import ZOO
+from lua_lightning.report import markdown_scores, reported
+from lua_lightning.statistics import CropScores, intervals, summarise
 
-CARD = "README.md"
+CARD, HISTORY = "README.md", "history.json"
 
 
 def photo_facts(photos: PhotoSet) -> str:
@@ -21,9 +24,41 @@ def photo_facts(photos: PhotoSet) -> str:
     )
 
 
-def adapter_card(config: RunConfig, results: Mapping[str, Any], photos: PhotoSet, crops: int) -> str:
-    """Return the model card of an adapter as Markdown with a Hugging Face header."""
-    validation = {key.removeprefix("val/"): value for key, value in results.items() if key.startswith("val/")}
+def training_record(config: RunConfig, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a card says about one stage of training."""
+    return {
+        "stage": config.stage,
+        "codec": config.cache.codec,
+        "steps": results["steps"],
+        "batch_size": config.train.batch_size * config.train.accumulate,
+        "seed": config.seed,
+        "hours": results["hours"],
+        "device": results["device"],
+        "loss": {name: weight for name, weight in config.loss.items() if weight},
+        "learning_rate": config.optim.learning_rate,
+    }
+
+
+def read_history(adapter: str | Path | None) -> list[dict[str, Any]]:
+    """Return the stages that made the weights in an adapter folder, the first one first; none when it does not say."""
+    for folder in (ZOO / str(adapter), Path(adapter or "")):
+        if adapter and (folder / HISTORY).is_file():
+            return json.loads((folder / HISTORY).read_text())
+    return []
+
+
+def adapter_card(
+    config: RunConfig, history: Sequence[Mapping[str, Any]], crops: Sequence[CropScores], photos: PhotoSet
+) -> str:
+    """Return the model card of an adapter as Markdown with a Hugging Face header.
+
+    Args:
+        config: Of the last stage.
+        history: What `training_record` returned for each stage.
+        crops: The closing validation.
+        photos: What it was trained on.
+    """
+    estimates = intervals(crops)
     lines = [
         "---",
         "license: apache-2.0",
@@ -35,17 +70,22 @@ def adapter_card(config: RunConfig, results: Mapping[str, Any], photos: PhotoSet
         f"{', '.join(map(str, config.adapter.scales))}, size `{config.adapter.size}`.",
         "",
         f"- **Data**: {photo_facts(photos)}",
-        f"- **Training**: {config.stage}, {results['steps']} steps of {config.train.batch_size} pairs, "
-        f"seed {config.seed}, "
-        f"{results['hours']:.1f} hours of training on {results['device']}; terms "
-        + ", ".join(f"{weight} {name}" for name, weight in config.loss.items() if weight)
-        + ".",
-        "- **Command**: `lua-lightning train config.yaml`, with the `config.yaml` of this folder.",
+        *(
+            f"- **Training**: {own['stage']} on `{own['codec']}`, {own['steps']} steps of {own['batch_size']} pairs at "
+            f"learning rate {own['learning_rate']:g}, seed {own['seed']}, {own['hours']:.1f} hours on {own['device']}; "
+            f"terms {', '.join(f'{weight:g} {name}' for name, weight in own['loss'].items())}."
+            for own in history
+        ),
+        "- **Command**: `lua-lightning train config.yaml`, with the `config.yaml` of this folder (the last stage).",
         "",
-        f"Validation photographs, {crops} crops of {config.cache.crop_px} px, PSNR in dB on 8-bit RGB; recovery is the",
-        "share of the way from latent bicubic to the codec's own round trip:",
+        f"Validation photographs, {len(crops)} crops of {config.cache.crop_px} px, PSNR in dB on 8-bit RGB; recovery",
+        "is the share of the way from latent bicubic to the codec's own round trip:",
         "",
-        markdown_scores(validation, config.name),
+        markdown_scores(summarise(crops), config.name),
+        "",
+        "The adapter's own scores with 95 % bootstrap intervals over photographs:",
+        "",
+        *(f"- {name} {estimates[name]}" for name in sorted(estimates) if name.partition("/")[2] in reported()),
         "",
     ]
     return "\n".join(lines)

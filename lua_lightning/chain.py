@@ -15,14 +15,14 @@ from lua_lightning.checks import check_run
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.perceptual import distances
+from lua_lightning.report import reported
 from lua_lightning.runs import CONFIG, RESULTS, SCORES, folder_to_resume, new_folder
 from lua_lightning.spool import stored_run_id
-from lua_lightning.statistics import Estimate, intervals, read_scores
+from lua_lightning.statistics import intervals, read_scores
 from lua_lightning.tracking import MLflowTracker
 from lua_lightning.train import is_rank_zero, train
 
 STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
-REPORTED = ("psnr", "ssim", "recovery", "out_of_range")
 
 
 @dataclass
@@ -132,7 +132,7 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
         scales = sorted({name.partition("/")[0] for name in estimates})
         stages[own["stage"]] = {
             scale: {
-                **{name: asdict(value) for name, value in _reported(estimates, scale).items()},
+                **{name: asdict(estimates[f"{scale}/{name}"]) for name in reported() if f"{scale}/{name}" in estimates},
                 **{name: {"unavailable": reason} for name, reason in missing.items()},
             }
             for scale in scales
@@ -141,13 +141,6 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
         stages[own["stage"]]["hours"] = own["hours"]
         stages[own["stage"]]["run_id"] = own["run_id"]
     return {"stages": stages, "adapter": results[-1]["adapter"]}
-
-
-def _reported(estimates: dict[str, Estimate], scale: str) -> dict[str, Estimate]:
-    """Return the adapter's own metrics of one scale, without the rivals'."""
-    found, _ = distances()
-    names = (*REPORTED, *(distance.name for distance in found))
-    return {name: estimates[f"{scale}/{name}"] for name in names if f"{scale}/{name}" in estimates}
 
 
 def _flat(scores: dict[str, Any]) -> dict[str, float]:

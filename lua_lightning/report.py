@@ -6,6 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lua_lightning.perceptual import available
+
 METRICS = ("PSNR", "SSIM", "recov.")
 METHODS = {
     "bicubic": "latent bicubic",
@@ -14,6 +16,11 @@ METHODS = {
     "ceiling": "codec ceiling",
     "photo_bicubic": "LR photo, bicubic",
 }
+
+
+def reported() -> tuple[str, ...]:
+    """Return the names of an adapter's own metrics that cards and closing tables show, as far as they are available."""
+    return ("psnr", "ssim", "recovery", *(distance.name for distance in available()), "out_of_range")
 
 
 def score_rows(scores: Mapping[str, float]) -> Iterator[tuple[str | None, list[str]]]:

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.callbacks import LAST, CleanStop, ImageGrids, Progress, Throughput, checkpoints
-from lua_lightning.cards import adapter_card, write_card
+from lua_lightning.cards import HISTORY, adapter_card, read_history, training_record, write_card
 from lua_lightning.checks import check_run
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config, to_yaml
@@ -185,16 +185,25 @@ def train(
         }
         if is_rank_zero():
             write_scores(folder / SCORES, module.crop_scores)
-            card = adapter_card(config, results, photos, len(data.val_pairs))
-            export(module.averaged, folder, config, results, card)
+            history = [*read_history(init_from), training_record(config, results)]
+            card = adapter_card(config, history, module.crop_scores, photos)
+            export(module.averaged, folder, config, results, card, history)
             tracker.log_artifact(folder / "adapter")
     return results
 
 
-def export(adapter: LatentUpscaler, folder: Path, config: RunConfig, results: dict[str, Any], card: str) -> None:
-    """Write the adapter's folder (weights, config, card) and the run's closing numbers, which mark it as finished."""
+def export(
+    adapter: LatentUpscaler,
+    folder: Path,
+    config: RunConfig,
+    results: dict[str, Any],
+    card: str,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write the adapter's folder and the run's closing numbers, which mark it as finished."""
     adapter.save_pretrained(folder / "adapter")
     (folder / "adapter" / CONFIG).write_text(to_yaml(config))
+    (folder / "adapter" / HISTORY).write_text(json.dumps(history, indent=1) + "\n")
     write_card(folder / "adapter", card)
     (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ from lua_lightning.checks import check_run
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.errors import UserError
 
-EXPERIMENTS = sorted(Path("experiments").glob("**/stage*.yaml"))
+EXPERIMENTS = [*sorted(Path("experiments").glob("**/stage*.yaml")), Path("experiments/transfer.yaml")]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
@@ -16,17 +16,30 @@ def test_every_experiment_file_is_valid(path):
 
 def test_experiments_are_found():
     assert Path("experiments/stage1.yaml") in EXPERIMENTS
-    assert Path("experiments/paper/stage1.yaml") in EXPERIMENTS
+    assert Path("experiments/paper/stage3.yaml") in EXPERIMENTS
 
 
-def test_paper_stage1_is_the_published_recipe():
-    config = load_config(RunConfig, Path("experiments/paper/stage1.yaml"))
-    assert config.loss == {"latent_l1": 1.0, "latent_fft": 0.1}
-    assert config.train.batch_size * config.train.accumulate * 8 == 2048
-    assert (config.optim.name, config.optim.learning_rate, config.optim.betas) == ("adam", 2e-4, (0.9, 0.995))
+PUBLISHED = {  # loss, pairs per update on 8 GPUs, betas
+    "stage1": ({"latent_l1": 1.0, "latent_fft": 0.1}, 2048, (0.9, 0.995)),
+    "stage2": (
+        {"latent_l1": 1.0, "latent_fft": 0.1, "pixel_downsample": 0.1, "pixel_high_frequency": 0.05}, 32, (0.9, 0.995)
+    ),
+    "stage3": ({"pixel_l1": 10.0, "pixel_fft": 1.0, "pixel_eagle": 5e-5}, 32, (0.9, 0.99)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", PUBLISHED)
+def test_the_paper_files_are_the_published_recipe(stage):
+    config = load_config(RunConfig, Path(f"experiments/paper/{stage}.yaml"))
+    loss, pairs, betas = PUBLISHED[stage]
+    assert config.loss == loss
+    assert config.train.batch_size * config.train.accumulate * 8 == pairs
+    assert (config.optim.name, config.optim.learning_rate, config.optim.betas) == ("adam", 2e-4, betas)
     assert config.optim.milestones == (62500, 93750, 112500)
     assert (config.train.steps, config.optim.gradient_clip, config.optim.ema_decay) == (125000, 0.4, 0.999)
-    assert (config.cache.codec, config.cache.sampling, config.adapter.size) == ("flux", "grid", "paper")
+    assert round(config.train.joint_fraction * config.train.steps) == 125000 - 50000
+    assert (config.cache.codec, config.cache.sampling) == ("flux", "grid")
+    assert (config.adapter.size, config.adapter.skip) == ("paper", "none")
 
 
 def test_overrides_win_and_round_trip_through_yaml(tmp_path):
