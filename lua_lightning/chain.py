@@ -59,6 +59,8 @@ def load_chain(path: Path, overrides: list[str]) -> tuple[ChainConfig, list[RunC
         if number or (start and start.startswith("latest:")):
             run = replace(run, adapter=replace(run.adapter, init_from=None))
         check_run(run)
+        if run.stage in [other.stage for other in runs]:
+            raise UserError(f"{path} has two stages called {run.stage}: give one another name (settings: [stage=...])")
         runs.append(run)
     return chain, runs
 

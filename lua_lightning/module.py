@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as L
 import torch
@@ -19,8 +19,10 @@ from lua_lightning.errors import UserError
 from lua_lightning.evaluation import Reference, adapter_scores, by_crop, reference
 from lua_lightning.losses import active, compute_terms
 from lua_lightning.pairs import PairDataset
-from lua_lightning.perceptual import Perceptual, available
+from lua_lightning.perceptual import available
 from lua_lightning.statistics import CropScores, summarise
+
+T = TypeVar("T")
 
 SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
 
@@ -42,13 +44,13 @@ class AveragedAdapter(AveragedModel):
         self.requires_grad_(False)
 
 
-def gathered(crops: list[CropScores]) -> list[CropScores]:
-    """Return the crops of all processes in the order of their numbers."""
-    parts = [crops]
+def gathered(own: list[T]) -> list[T]:
+    """Return the items of all processes, those of process 0 first."""
+    parts = [own]
     if dist.is_available() and dist.is_initialized():
         parts = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(parts, crops)
-    return sorted((crop for part in parts for crop in part), key=lambda crop: crop.sample)
+        dist.all_gather_object(parts, own)
+    return [item for part in parts for item in part]
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
@@ -73,7 +75,6 @@ class AdapterModule(L.LightningModule):
         photo_names: File names by photo index, to say which images a bad batch held.
         shown_samples: Validation samples whose images are logged.
         crop_scores: The last validation, crop by crop, of all processes.
-        perceptual: The perceptual distances that validation measures.
     """
 
     def __init__(self, config: RunConfig, adapter: LatentUpscaler, codec: LatentCodec):
@@ -88,7 +89,6 @@ class AdapterModule(L.LightningModule):
         self._references: dict[tuple[int, int], Reference] = {}
         self._crops: list[CropScores] = []
         self.crop_scores: list[CropScores] = []
-        self.perceptual: list[Perceptual] = []
         if config.train.compile:
             self.adapter.compile()
 
@@ -104,7 +104,6 @@ class AdapterModule(L.LightningModule):
         on_rank_zero = range(0, len(data.val_pairs), self.trainer.world_size)  # which alone logs images
         count = min(self.config.validation.image_keys, len(on_rank_zero))
         self.shown_samples = {on_rank_zero[index * len(on_rank_zero) // count] for index in range(count)}
-        self.perceptual = [distance.to(self.device) for distance in available()]
         if stage == "fit":
             statistics = data.cache.manifest["statistics"]
             for adapter in (self.adapter, self.averaged):
@@ -142,21 +141,12 @@ class AdapterModule(L.LightningModule):
             for name in next(iter(terms.values()))
         }
         loss = torch.stack(list(weighted.values())).sum()
-        self._refuse_broken(loss, batch)
-        self._log_terms(loss, terms, weighted, predictions)
+        self._log_terms(loss, terms, weighted, predictions, batch)
         if config.train.gradient_norms_every and step % config.train.gradient_norms_every == 0:
             self._log_gradient_norms(weighted)
         if self.trainer.world_size > 1:  # DDP waits for a gradient of every weight, also of a head that is not drawn
             loss = loss + 0.0 * sum(weight.sum() for weight in self._idle_weights(scales))
         return loss
-
-    def _refuse_broken(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
-        if not torch.isfinite(loss):
-            names = sorted({self.photo_names[int(index)] for index in batch["photo"]})
-            raise UserError(
-                f"the loss became {loss.item()} at step {self.global_step} on a batch from {', '.join(names)}: "
-                "look at these photographs, or lower optim.learning_rate; the last checkpoint is intact"
-            )
 
     def _log_terms(
         self,
@@ -164,10 +154,14 @@ class AdapterModule(L.LightningModule):
         terms: Mapping[int, Mapping[str, Tensor]],
         weighted: Mapping[str, Tensor],
         predictions: Mapping[int, Tensor],
+        batch: Mapping[str, Any],
     ) -> None:
         """Log what a step saw, averaged over processes: the loss, its terms and the latents beyond the range.
 
         What not every step has (the terms of a scale) goes to the logger itself: Lightning would repeat old values.
+
+        Raises:
+            UserError: The loss of any process is not finite; all processes stop together.
         """
         beyond = [self.adapter.out_of_range(latents.detach()).mean() for latents in predictions.values()]
         values = {"train/loss": loss, "train/out_of_range": torch.stack(beyond).mean()}
@@ -178,10 +172,21 @@ class AdapterModule(L.LightningModule):
             values.update({f"train/loss/x{scale}/{name}": value for name, value in own.items()})
         stacked = torch.stack(list(values.values())).detach()
         means = dict(zip(values, self.trainer.strategy.reduce(stacked, reduce_op="mean"), strict=True))  # pyright: ignore
+        if not torch.isfinite(means["train/loss"]):
+            self._refuse(loss, batch)
         for name in ("train/loss", *(f"train/loss/{term}" for term in weighted)):
             self.log(name, means.pop(name), prog_bar=True)
         if (self.global_step + 1) % self.config.train.log_every == 0:
             self._record(means)
+
+    def _refuse(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
+        broken = [] if torch.isfinite(loss) else [(loss.item(), self.photo_names[int(n)]) for n in batch["photo"]]
+        found = gathered(broken)
+        raise UserError(
+            f"the loss became {found[0][0]} at step {self.global_step} on a batch from "
+            f"{', '.join(sorted({name for _, name in found}))}: look at these photographs, or lower "
+            "optim.learning_rate; the last checkpoint is intact"
+        )
 
     def _record(self, values: Mapping[str, Tensor]) -> None:
         if self.logger is not None:
@@ -222,7 +227,8 @@ class AdapterModule(L.LightningModule):
         images, scores = {}, {}
         shown = self.shown_rows(batch)
         # Perceptual distances take longer than all else here, so only the closing validation measures them.
-        perceptual = self.perceptual if self.trainer.global_step >= self.config.train.steps else []
+        closing = self.trainer.global_step >= self.config.train.steps
+        perceptual = [distance.to(self.device) for distance in available()] if closing else []
         with torch.autocast(self.device.type, enabled=False):
             for scale in self.config.adapter.scales:
                 # The rivals' scores never change, so they are computed at the first validation only.
@@ -244,7 +250,7 @@ class AdapterModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the crops of all processes, each crop once and in the same order."""
-        self.crop_scores = gathered(self._crops)
+        self.crop_scores = sorted(gathered(self._crops), key=lambda crop: crop.sample)
         self.log_dict({f"val/{name}": value for name, value in summarise(self.crop_scores).items()})
 
     def configure_optimizers(self) -> Any:

@@ -70,7 +70,7 @@ def starting_point(config: RunConfig, resumed: Path | None = None) -> str | None
     finished = [path.parent for path in Path(config.runs).glob(f"*/*/{RESULTS}") if _stage_of(path) == stage]
     others = []
     for folder in sorted(finished, key=lambda path: (path / RESULTS).stat().st_mtime, reverse=True):
-        difference = _difference(config, load_config(RunConfig, folder / CONFIG))
+        difference = _difference(config, folder)
         if difference is None:
             rank_zero_only(print)(f"starting from the averaged weights of {folder}", file=sys.stderr)
             return str(folder / "adapter")
@@ -90,8 +90,12 @@ def _stage_of(results: Path) -> str | None:
         return None
 
 
-def _difference(config: RunConfig, other: RunConfig) -> str | None:
+def _difference(config: RunConfig, folder: Path) -> str | None:
     """Return the first setting in which another run's adapter does not fit this one, or None."""
+    try:
+        other = load_config(RunConfig, folder / CONFIG)
+    except UserError as error:
+        return f"another version's settings ({error})"
     if config.cache.codec != other.cache.codec:
         return f"cache.codec={other.cache.codec}"
     for name in ("size", "skip"):

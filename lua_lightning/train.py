@@ -57,7 +57,9 @@ def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) 
     settings = config.adapter
     if init_from:
         adapter = LatentUpscaler.from_pretrained(init_from)
-        adapter.config = replace(adapter.config, residual_bound=settings.residual_bound)
+        adapter.config = replace(
+            adapter.config, residual_bound=settings.residual_bound or adapter.config.residual_bound
+        )
         if settings.transfer:
             adapter = adapter.for_codec(codec.channels, codec.source, codec.downscale)
         elif adapter.config.channels != codec.channels or adapter.config.space != "normalised":
