@@ -171,19 +171,19 @@ def print_report(report: dict[str, Any]) -> None:
     for scale, metrics in first.items():
         if not isinstance(metrics, dict):
             continue
+        table.add_row(f"[bold]{scale}[/bold]")
         for name in metrics:
-            cells = [_cell(own[scale][name]) for own in stages.values()]
-            table.add_row(f"{scale} {name}", *cells)
-    console = Console(stderr=True)
+            if "value" in metrics[name]:
+                table.add_row(name, *(_cell(own[scale][name], 2 if name == "psnr" else 3) for own in stages.values()))
+    console = Console(stderr=True, highlight=False)
     console.print(table)
     for name, reason in distances()[1].items():
-        console.print(f"{name} is unavailable: {reason}", highlight=False)
+        console.print(f"{name} is unavailable: {reason}", soft_wrap=True)
 
 
-def _cell(entry: dict[str, Any]) -> str:
-    if "unavailable" in entry:
-        return "unavailable"
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+def _cell(entry: dict[str, Any], digits: int) -> str:
+    value, low, high = (f"{entry[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value}\n[dim]{low} to {high}[/dim]"
 
 
 def main(path: Path, overrides: list[str], resume: bool) -> None:

@@ -173,6 +173,23 @@ def test_a_training_patch_is_the_same_region_at_each_scale(cache):
     assert len(whole) == 12
 
 
+def test_training_pixels_are_those_of_the_patch(own, photos, codec):
+    cache = build_cache(dataclasses.replace(own, train_pixels=True), photos, codec)
+    dataset = PairDataset(cache, "train", crop=4)
+    shards = [load_file(cache.folder / shard["file"]) for shard in cache.shards("train")]
+    for n in range(6):
+        item = dataset[n]
+        (found,) = [
+            image[:, 8 * y : 8 * y + 32, 8 * x : 8 * x + 32]
+            for shard in shards
+            for latents, image in zip(shard["hr"], shard["image"], strict=True)
+            for y in (0, 4)
+            for x in (0, 4)
+            if torch.equal(latents[:, y : y + 4, x : x + 4], item["hr"])
+        ]
+        torch.testing.assert_close(item["image"], found.float() / 127.5 - 1)
+
+
 def test_the_stream_is_a_pure_function_of_its_position(cache):
     one, other = (PairDataset(cache, "train", crop=4, seed=3) for _ in range(2))
     assert torch.equal(one[1000]["hr"], other[1000]["hr"])

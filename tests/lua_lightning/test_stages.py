@@ -103,6 +103,20 @@ def test_terms_are_logged_raw_and_weighted_with_their_gradients(settings, start)
     assert set(history(run_id, "train/out_of_range")) == {0, 1, 2, 3}
 
 
+def test_the_photograph_can_be_the_target(settings, start):
+    """Once the autoencoder is left out of the target, the same windows give another loss, of the same size."""
+    short = ["train.steps=2", "validation.every=2", "optim.warmup_steps=1", "cache.train_pixels=true"]
+    losses = {
+        target: history(
+            train(stage_config("stage3", settings, start, *short, f"loss_options.pixel_target={target}"))["run_id"],
+            "train/loss/pixel_l1",
+        )[0]
+        for target in ("decoded", "photo")
+    }
+    assert losses["photo"] != losses["decoded"]
+    assert losses["photo"] < 20 * losses["decoded"]
+
+
 def test_a_head_that_is_not_drawn_rests(settings, start):
     """With one head a step from the beginning, and momentum, exactly one head moves in one step."""
     config = stage_config(
