@@ -98,6 +98,15 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"lua-lightning: {error}", file=sys.stderr)
         return 2
+    finally:
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """End the processes' group, if there is one: gloo aborts a process that exits inside it."""
+    dist = sys.modules.get("torch.distributed")  # not imported where no task needed it
+    if dist is not None and dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -43,8 +43,6 @@ def upscale_latents(
         latents: Any H and W.
         scale: One of the adapter's scales.
         tile: Side in latents of the tiles of the input; None takes it whole.
-
-    A share of values beyond the training range above `BEYOND_RANGE` is logged as a warning.
     """
     check_pair(adapter, codec)
     raw = adapter.config.space == "raw"
@@ -53,12 +51,6 @@ def upscale_latents(
         outputs = tiled(lambda part: adapter(part, scale), inputs, scale, tile, overlap=min(8, tile // 2))
     else:
         outputs = adapter(inputs, scale)
-    beyond = float(adapter.out_of_range(outputs).max())
-    if beyond > BEYOND_RANGE:
-        log.warning(
-            "%.1f %% of the enlarged latents lie beyond the range that the adapter was trained on: "
-            "the decoder may show broken pixels there", 100 * beyond,
-        )  # fmt: skip
     return codec.normalise(outputs) if raw else outputs
 
 
@@ -74,6 +66,8 @@ def upscale_image(
         image: Any H and W; it is padded inside to whole latents by repeating the border.
         scale: One of the adapter's scales.
         tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
+
+    Logs a warning when more than `BEYOND_RANGE` of the enlarged latents lie beyond the adapter's training range.
     """
     height, width = image.shape[-2:]
     unit = codec.downscale
@@ -81,4 +75,11 @@ def upscale_image(
     in_latents = tile // unit if tile else None
     latents = codec.encode(padded, tile=tile)
     enlarged = upscale_latents(adapter, codec, latents, scale, tile=in_latents // scale if in_latents else None)
+    raw = codec.denormalise(enlarged) if adapter.config.space == "raw" else enlarged
+    beyond = float(adapter.out_of_range(raw).mean())
+    if beyond > BEYOND_RANGE:
+        log.warning(
+            "%.1f %% of the enlarged latents lie beyond the range that the adapter was trained on: "
+            "the decoder may show broken pixels there", 100 * beyond,
+        )  # fmt: skip
     return codec.decode(enlarged, tile=in_latents)[..., : height * scale, : width * scale].clamp(-1, 1)

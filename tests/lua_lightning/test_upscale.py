@@ -144,16 +144,16 @@ def test_4096_pixels_need_less_than_3_gib(tmp_path, side, scale):
 
 
 def test_latents_beyond_the_trained_range_are_reported(adapter, codec, caplog):
-    latents = torch.randn(1, 4, 8, 8)
-    upscale_latents(adapter, codec, latents, 2)  # the range is not known: nothing to say
-    outputs = adapter(latents, 2)
-    known = LatentUpscaler(adapter.config)
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
+    upscale_image(adapter, codec, image, 2)  # the range is not known: nothing to say
+    with torch.no_grad():
+        latents = adapter(codec.encode(image), 2)
+    known = LatentUpscaler(adapter.config).eval()
     known.load_state_dict(adapter.state_dict())
-    wide, narrow = ([float(outputs.min())] * 4, [float(outputs.max())] * 4), ([-0.1] * 4, [0.1] * 4)
-    known.set_latent_range(*wide)
-    upscale_latents(known, codec, latents, 2)
+    known.set_latent_range([float(latents.min())] * 4, [float(latents.max())] * 4)
+    upscale_image(known, codec, image, 2)
     assert not caplog.records
-    known.set_latent_range(*narrow)
-    upscale_latents(known, codec, latents, 2)
-    share = float((outputs.abs() > 0.1).float().mean())
+    known.set_latent_range([-0.1] * 4, [0.1] * 4)
+    upscale_image(known, codec, image, 2)
+    share = float((latents.abs() > 0.1).float().mean())
     assert f"{100 * share:.1f} % of the enlarged latents lie beyond" in caplog.text
