@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="compare finished runs with a first one, crop by crop")
     compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, such as runs/stage1/TIME")
+    compare.add_argument(
+        "--split", choices=("val", "test"), default="val", help="photographs to compare on (default: %(default)s)"
+    )
 
     codec = commands.add_parser("train-codec", help="build an embedded autoencoder")
     codec.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/codec-d16.yaml")
@@ -75,7 +78,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
     elif arguments.command == "compare":
         from lua_lightning.compare import main
 
-        main(arguments.runs)
+        main(arguments.runs, arguments.split)
     elif arguments.command == "train-codec":
         from lua_lightning.train_codec import main
 

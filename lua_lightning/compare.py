@@ -9,25 +9,29 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
-from lua_lightning.runs import RESULTS, SCORES
-from lua_lightning.statistics import CropScores, Estimate, paired_differences, read_scores
+from lua_lightning.evaluate import measure
+from lua_lightning.photos import Split
+from lua_lightning.runs import CONFIG, RESULTS, SCORES
+from lua_lightning.statistics import CropScores, Estimate, paired_differences, read_scores, write_scores
 
 METRICS = ("psnr", "ssim", "perceptual/effnet-lite0", "lpips/alex")
 
 
-def compare(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any]]:
     """Return, for each run after the first, its label and the paired difference to the first in every metric.
 
     Args:
-        folders: Folders of finished runs that were validated on the same crops; at least two.
+        folders: Folders of finished runs on the same crops; at least two.
+        split: `val`, as scored when training ended, or `test`, measured now unless it has been before.
 
     Raises:
         UserError: A folder holds no finished run, or the runs were validated on different crops.
     """
     if len(folders) < 2:
         raise UserError("compare needs at least two run folders: the one to compare with, then the others")
-    (first, reference), *others = [(folder, _scores(folder)) for folder in folders]
+    (first, reference), *others = [(folder, _scores(folder, split)) for folder in folders]
     rows = []
     for folder, scores in others:
         try:
@@ -43,10 +47,15 @@ def compare(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return rows
 
 
-def _scores(folder: Path) -> list[CropScores]:
+def _scores(folder: Path, split: Split) -> list[CropScores]:
     if not (folder / RESULTS).is_file() or not (folder / SCORES).is_file():
         raise UserError(f"{folder} holds no finished run: it has no {RESULTS} or no {SCORES}")
-    return read_scores(folder / SCORES)
+    if split == "val":
+        return read_scores(folder / SCORES)
+    kept = folder / f"{split}-{SCORES}"
+    if not kept.is_file():
+        write_scores(kept, measure(folder / "adapter", load_config(RunConfig, folder / CONFIG), split))
+    return read_scores(kept)
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -70,11 +79,11 @@ def _cell(difference: Estimate) -> str:
     return f"**{text}**" if difference.low * difference.high > 0 else text
 
 
-def main(folders: Sequence[Path]) -> None:
+def main(folders: Sequence[Path], split: Split) -> None:
     """Print the table on stderr, the Markdown and one JSON line on stdout."""
-    rows = compare(folders)
+    rows = compare(folders, split)
     table = Table(
-        title=f"difference to {folders[0]}; 95 % intervals over photographs",
+        title=f"difference to {folders[0]} on {split}; 95 % intervals over photographs",
         title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     table.add_column("metric", no_wrap=True)

@@ -8,21 +8,31 @@ from torch.utils.data import DataLoader
 from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config
-from lua_lightning.evaluation import evaluate
+from lua_lightning.evaluation import evaluate_crops
 from lua_lightning.pairs import PairDataset, build_cache
+from lua_lightning.perceptual import available
 from lua_lightning.photos import PhotoSet, Split
 from lua_lightning.pipeline import check_pair
 from lua_lightning.report import print_scores
+from lua_lightning.statistics import CropScores, intervals, summarise
 
 
-def main(source: str, experiment: Path, overrides: list[str], split: Split) -> None:
-    """Measure the adapter on one split of an experiment's cache; print a table and one JSON line."""
-    config = load_config(RunConfig, experiment, overrides)
+def measure(source: str | Path, config: RunConfig, split: Split) -> list[CropScores]:
+    """Return the scores of an adapter, and of the rivals beside it, on every crop of one split of a run's photographs.
+
+    Raises:
+        UserError: The adapter does not fit the run's codec, or the split is empty.
+    """
     adapter = LatentUpscaler.from_pretrained(source)
     codec = LatentCodec.from_pretrained(config.cache.codec)
     check_pair(adapter, codec)
     pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), split)
-    scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), adapter.config.scales)
-    print_scores(scores, f"{source} on {len(pairs)} {split} crops")
-    tracked = {f"{split}/{name}": value for name, value in scores.items()}
-    print(json.dumps({"adapter": source, "crops": len(pairs), **tracked}))
+    return evaluate_crops(adapter, codec, DataLoader(pairs, batch_size=4), adapter.config.scales, available())
+
+
+def main(source: str, experiment: Path, overrides: list[str], split: Split) -> None:
+    """Measure the adapter on one split of an experiment's cache; print a table and one JSON line."""
+    crops = measure(source, load_config(RunConfig, experiment, overrides), split)
+    print_scores(summarise(crops), f"{source} on {len(crops)} {split} crops")
+    tracked = {f"{split}/{name}": vars(estimate) for name, estimate in intervals(crops).items()}
+    print(json.dumps({"adapter": source, "crops": len(crops), **tracked}))

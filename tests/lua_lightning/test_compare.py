@@ -39,3 +39,21 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     ):
         assert main(["compare", *map(str, arguments)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_test_photographs_are_measured_once(tmp_path, monkeypatch, capsys):
+    folders = [finished(tmp_path / name / "run", 0.0) for name in ("one", "two")]
+    asked = []
+
+    def measure(adapter, config, split):
+        asked.append((adapter.parent.parent.name, split))
+        offset = 0.5 if adapter.is_relative_to(folders[1]) else 0.0
+        return [CropScores(n, n, {"x2/psnr": 30.0 + n + offset}) for n in range(3)]
+
+    monkeypatch.setattr("lua_lightning.compare.measure", measure)
+    for folder in folders:
+        (folder / "config.yaml").write_text("name: one\n")
+    for _ in range(2):
+        assert main(["compare", *map(str, folders), "--split", "test"]) == 0
+        assert "+0.500" in capsys.readouterr().out
+    assert asked == [("one", "test"), ("two", "test")]
