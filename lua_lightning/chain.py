@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from lua_lightning.perceptual import distances
 from lua_lightning.report import reported
 from lua_lightning.runs import CONFIG, RESULTS, SCORES, folder_to_resume, new_folder
 from lua_lightning.spool import stored_run_id
-from lua_lightning.statistics import intervals, read_scores
+from lua_lightning.statistics import intervals, paired_differences, read_scores
 from lua_lightning.tracking import MLflowTracker
-from lua_lightning.train import is_rank_zero, train
+from lua_lightning.train import is_rank_zero, quiet, train
 
 STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
+
+SHOWN = {"psnr": (", dB", 2, 1.0), "out_of_range": (", %", 2, 100.0)}  # unit, decimals and factor on the closing card
 
 
 @dataclass
@@ -71,6 +73,7 @@ def run_chain(path: Path, overrides: list[str], resume: bool = False) -> dict[st
     A stage that is finished is not run again when the chain is resumed; an unfinished one goes on where it stopped.
     """
     chain, runs = load_chain(path, overrides)
+    quiet()
     own = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
     folder = folder_to_resume(own, "auto") if resume else new_folder(own)
     tracker = MLflowTracker(
@@ -82,7 +85,7 @@ def run_chain(path: Path, overrides: list[str], resume: bool = False) -> dict[st
         system_metrics=False,
     )
     with tracker:
-        tracker.log_run_start(to_yaml(own))
+        tracker.log_run_start(to_yaml(chain))
         if is_rank_zero():
             (folder / CONFIG).write_text(to_yaml(own))
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
@@ -126,22 +129,26 @@ def _run_stage(key: str, run: RunConfig, begun: dict[str, str], folder: Path, pa
 
 
 def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return `stages`: by stage name and scale, each reported metric as value, low and high, or why there is none."""
+    """Return `stages`: by stage name and scale, each reported metric as value, low and high, or why there is none.
+
+    From the second stage on a metric also has the `difference` to the first stage, paired crop by crop.
+    """
     _, missing = distances()
+    scores = [read_scores(Path(own["folder"]) / SCORES) for own in results]
     stages = {}
-    for own in results:
-        estimates = intervals(read_scores(Path(own["folder"]) / SCORES))
-        scales = sorted({name.partition("/")[0] for name in estimates})
-        stages[own["stage"]] = {
-            scale: {
-                **{name: asdict(estimates[f"{scale}/{name}"]) for name in reported() if f"{scale}/{name}" in estimates},
-                **{name: {"unavailable": reason} for name, reason in missing.items()},
-            }
-            for scale in scales
-        }
-        stages[own["stage"]]["steps"] = own["steps"]
-        stages[own["stage"]]["hours"] = own["hours"]
-        stages[own["stage"]]["run_id"] = own["run_id"]
+    for position, own in enumerate(results):
+        estimates = intervals(scores[position])
+        differences = paired_differences(scores[position], scores[0]) if position else {}
+        by_scale: dict[str, Any] = {}
+        for scale in sorted({name.partition("/")[0] for name in estimates}):
+            by_scale[scale] = {name: {"unavailable": reason} for name, reason in missing.items()}
+            for name in reported():
+                key = f"{scale}/{name}"
+                by_scale[scale][name] = vars(estimates[key])
+                if key in differences:
+                    by_scale[scale][name] = {**vars(estimates[key]), "difference": vars(differences[key])}
+        facts = {name: own[name] for name in ("steps", "hours", "images_per_second", "run_id")}
+        stages[own["stage"]] = {**by_scale, **facts}
     return {"stages": stages, "adapter": results[-1]["adapter"]}
 
 
@@ -159,7 +166,8 @@ def print_report(report: dict[str, Any]) -> None:
     """Print the closing card: the stages side by side, with intervals, on stderr."""
     stages = report["stages"]
     table = Table(
-        title="validation photographs, averaged weights; 95 % intervals over photographs",
+        title="validation photographs, averaged weights; 95 % intervals over photographs,\n"
+        "of the value in the first column, of the paired difference to it in the others",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -174,16 +182,20 @@ def print_report(report: dict[str, Any]) -> None:
         table.add_row(f"[bold]{scale}[/bold]")
         for name in metrics:
             if "value" in metrics[name]:
-                table.add_row(name, *(_cell(own[scale][name], 2 if name == "psnr" else 3) for own in stages.values()))
+                unit, digits, factor = SHOWN.get(name, ("", 3, 1.0))
+                cells = [_cell(own[scale][name], digits, factor) for own in stages.values()]
+                table.add_row(name + unit, *cells)
     console = Console(stderr=True, highlight=False)
     console.print(table)
     for name, reason in distances()[1].items():
         console.print(f"{name} is unavailable: {reason}", soft_wrap=True)
 
 
-def _cell(entry: dict[str, Any], digits: int) -> str:
-    value, low, high = (f"{entry[key]:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value}\n[dim]{low} to {high}[/dim]"
+def _cell(entry: dict[str, Any], digits: int, factor: float) -> str:
+    """Return the value above its interval, or above that of its paired difference to the first stage."""
+    shown, sign = (entry["difference"], "+") if "difference" in entry else (entry, "")
+    low, high = (f"{factor * shown[key]:{sign}.{digits}f}" for key in ("low", "high"))
+    return f"{factor * entry['value']:.{digits}f}\n[dim]{low} to {high}[/dim]"
 
 
 def main(path: Path, overrides: list[str], resume: bool) -> None:

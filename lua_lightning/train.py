@@ -137,7 +137,7 @@ def train(
         parent_run_id: MLflow run that this one is shown under.
     """
     check_run(config)
-    _quiet()
+    quiet()
     L.seed_everything(config.seed, verbose=False)
     folder = folder_to_resume(config, resume) if resume else folder or new_folder(config)
     init_from = starting_point(config, folder if resume else None)
@@ -219,7 +219,7 @@ def _step_of(checkpoint: Path) -> int:
     return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep standing advice off the screen; each piece was considered and does not apply here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
