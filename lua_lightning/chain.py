@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from lua_lightning.checks import check_run
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.perceptual import distances
-from lua_lightning.report import reported
-from lua_lightning.runs import CONFIG, RESULTS, SCORES, folder_to_resume, new_folder
+from lua_lightning.report import plain_table, reported
+from lua_lightning.runs import CONFIG, LATEST, RESULTS, SCORES, folder_to_resume, new_folder
 from lua_lightning.spool import stored_run_id
 from lua_lightning.statistics import intervals, paired_differences, read_scores
 from lua_lightning.tracking import MLflowTracker
@@ -58,7 +56,7 @@ def load_chain(path: Path, overrides: list[str]) -> tuple[ChainConfig, list[RunC
     for number, stage in enumerate(chain.stages):
         run = load_config(RunConfig, path.parent / stage.experiment, [*stage.settings, *overrides])
         start = run.adapter.init_from
-        if number or (start and start.startswith("latest:")):
+        if number or (start and start.startswith(LATEST)):
             run = replace(run, adapter=replace(run.adapter, init_from=None))
         check_run(run)
         if run.stage in [other.stage for other in runs]:
@@ -165,16 +163,11 @@ def _flat(scores: dict[str, Any]) -> dict[str, float]:
 def print_report(report: dict[str, Any]) -> None:
     """Print the closing card: the stages side by side, with intervals, on stderr."""
     stages = report["stages"]
-    table = Table(
-        title="validation photographs, averaged weights; 95 % intervals over photographs,\n"
-        "of the value in the first column, of the paired difference to it in the others",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+    title = (
+        "validation photographs, averaged weights; 95 % intervals over photographs,\n"
+        "of the value in the first column, of the paired difference to it in the others"
     )
-    table.add_column("metric", no_wrap=True)
-    for stage in stages:
-        table.add_column(stage, justify="right", no_wrap=True)
+    table = plain_table(title, "metric", stages)
     first = next(iter(stages.values()))
     for scale, metrics in first.items():
         if not isinstance(metrics, dict):

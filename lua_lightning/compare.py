@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluate import measure
 from lua_lightning.photos import Split
+from lua_lightning.report import plain_table
 from lua_lightning.runs import CONFIG, RESULTS, SCORES
 from lua_lightning.statistics import CropScores, Estimate, paired_differences, read_scores, write_scores
 
@@ -82,13 +81,8 @@ def _cell(difference: Estimate) -> str:
 def main(folders: Sequence[Path], split: Split) -> None:
     """Print the table on stderr, the Markdown and one JSON line on stdout."""
     rows = compare(folders, split)
-    table = Table(
-        title=f"difference to {folders[0]} on {split}; 95 % intervals over photographs",
-        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-    )  # fmt: skip
-    table.add_column("metric", no_wrap=True)
-    for row in rows:
-        table.add_column(Path(row["run"]).parent.name, justify="right", no_wrap=True)
+    title = f"difference to {folders[0]} on {split}; 95 % intervals over photographs"
+    table = plain_table(title, "metric", [Path(row["run"]).parent.name for row in rows])
     for name in _names(rows):
         table.add_row(name, *(_cell(row["differences"][name]).strip("*") for row in rows))
     Console(stderr=True).print(table)

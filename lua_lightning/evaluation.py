@@ -13,7 +13,7 @@ from lua_lightning.images import downscale, resize
 from lua_lightning.losses import l1
 from lua_lightning.metrics import psnr, ssim
 from lua_lightning.perceptual import Perceptual
-from lua_lightning.pipeline import upscale_latents
+from lua_lightning.pipeline import out_of_range, upscale_latents
 from lua_lightning.statistics import CropScores, summarise
 
 
@@ -77,9 +77,8 @@ def adapter_scores(
     latents = upscale_latents(adapter, codec, batch[f"lr_x{scale}"], scale).float()
     output = codec.decode(latents)
     scores = {"latent_l1": per_image_l1(latents, batch["hr"]), **image_scores(output, batch["image"], perceptual)}
-    raw = codec.denormalise(latents) if adapter.config.space == "raw" else latents
     if adapter.config.latent_range is not None:
-        scores["out_of_range"] = adapter.out_of_range(raw)
+        scores["out_of_range"] = out_of_range(adapter, codec, latents)
     return output, scores
 
 

@@ -54,6 +54,11 @@ def upscale_latents(
     return codec.normalise(outputs) if raw else outputs
 
 
+def out_of_range(adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor) -> Tensor:
+    """Return `adapter.out_of_range` of normalised latents (N, C, H, W), converted to the adapter's space; (N,)."""
+    return adapter.out_of_range(codec.denormalise(latents) if adapter.config.space == "raw" else latents)
+
+
 @torch.inference_mode()
 def upscale_image(
     adapter: LatentUpscaler, codec: LatentCodec, image: Tensor, scale: int, tile: int | None = 1024
@@ -75,8 +80,7 @@ def upscale_image(
     in_latents = tile // unit if tile else None
     latents = codec.encode(padded, tile=tile)
     enlarged = upscale_latents(adapter, codec, latents, scale, tile=in_latents // scale if in_latents else None)
-    raw = codec.denormalise(enlarged) if adapter.config.space == "raw" else enlarged
-    beyond = float(adapter.out_of_range(raw).mean())
+    beyond = float(out_of_range(adapter, codec, enlarged).mean())
     if beyond > BEYOND_RANGE:
         log.warning(
             "%.1f %% of the enlarged latents lie beyond the range that the adapter was trained on: "

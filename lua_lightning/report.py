@@ -1,6 +1,6 @@
 """The table of every method's scores, on the terminal and in Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich import box
 from rich.console import Console
@@ -23,6 +23,15 @@ def reported() -> tuple[str, ...]:
     return ("psnr", "ssim", "recovery", *(distance.name for distance in available()), "out_of_range")
 
 
+def plain_table(title: str, label: str, columns: Iterable[str]) -> Table:
+    """Return an empty table: a column of labels, then right-aligned ones for numbers."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(label, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def score_rows(scores: Mapping[str, float]) -> Iterator[tuple[str | None, list[str]]]:
     """Yield each method with its PSNR (dB), SSIM and recovery at every scale, formatted.
 
@@ -41,10 +50,7 @@ def score_rows(scores: Mapping[str, float]) -> Iterator[tuple[str | None, list[s
 
 def print_scores(scores: Mapping[str, float], title: str) -> None:
     """Print the table on stderr, so that stdout's last line stays one JSON object."""
-    table = Table(title=f"{title}; PSNR in dB", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("method", no_wrap=True)
-    for header in _headers(scores):
-        table.add_column(header, justify="right", no_wrap=True)
+    table = plain_table(f"{title}; PSNR in dB", "method", _headers(scores))
     for method, cells in score_rows(scores):
         table.add_row(METHODS[method], *cells, style="" if method else "bold")
     Console(stderr=True).print(table)

@@ -42,18 +42,25 @@ class Estimate:
 
 def summarise(crops: Sequence[CropScores]) -> dict[str, float]:
     """Return the mean of each metric, with `recovery` added at each scale, taken from the mean PSNRs."""
-    names = sorted(crops[0].values)
-    means = {name: float(np.mean([crop.values[name] for crop in crops])) for name in names}
-    return {**means, **_recoveries(means)}
+    return _Columns(crops).means(np.ones(len(crops)))
 
 
-def _recoveries(means: dict[str, float]) -> dict[str, float]:
-    scales = sorted({name.partition("/")[0] for name in means})
-    return {
-        f"{scale}/recovery": recovery(*(means[f"{scale}/psnr{of}"] for of in ("", "_bicubic", "_ceiling")))
-        for scale in scales
-        if f"{scale}/psnr_ceiling" in means
-    }
+class _Columns:
+    """Scores as one array, (crops, metrics)."""
+
+    def __init__(self, crops: Sequence[CropScores]) -> None:
+        self.names = sorted(crops[0].values)
+        self.values = np.array([[crop.values[name] for name in self.names] for crop in crops])
+
+    def means(self, weights: np.ndarray) -> dict[str, float]:
+        """Return the weighted mean of each metric, and of each scale the recovery between its mean PSNRs."""
+        means = dict(zip(self.names, np.average(self.values, axis=0, weights=weights).tolist(), strict=True))
+        recoveries = {
+            f"{scale}/recovery": recovery(*(means[f"{scale}/psnr{of}"] for of in ("", "_bicubic", "_ceiling")))
+            for scale in sorted({name.partition("/")[0] for name in means})
+            if f"{scale}/psnr_ceiling" in means
+        }
+        return {**means, **recoveries}
 
 
 def intervals(crops: Sequence[CropScores], seed: int = 0) -> dict[str, Estimate]:
@@ -62,18 +69,11 @@ def intervals(crops: Sequence[CropScores], seed: int = 0) -> dict[str, Estimate]
     Whole photographs are drawn with replacement, since the crops of one photograph are alike. With very few
     photographs such an interval is too narrow; it says how the mean depends on which were drawn, not more.
     """
-    names = sorted(crops[0].values)
-    values = np.array([[crop.values[name] for name in names] for crop in crops])
-
-    def statistic(weights: np.ndarray) -> dict[str, float]:
-        means = dict(zip(names, np.average(values, axis=0, weights=weights).tolist(), strict=True))
-        return {**means, **_recoveries(means)}
-
-    return _bootstrap([crop.photo for crop in crops], statistic, seed)
+    return _bootstrap([crop.photo for crop in crops], _Columns(crops).means, seed)
 
 
 def paired_differences(ours: Sequence[CropScores], theirs: Sequence[CropScores], seed: int = 0) -> dict[str, Estimate]:
-    """Return ours minus theirs in every metric of `summarise`, with the interval of the paired difference.
+    """Return ours minus theirs in every metric that both have, with the interval of the paired difference.
 
     Args:
         ours: Scores of one adapter.
@@ -86,15 +86,11 @@ def paired_differences(ours: Sequence[CropScores], theirs: Sequence[CropScores],
     ours, theirs = (sorted(crops, key=lambda crop: crop.sample) for crops in (ours, theirs))
     if [(crop.sample, crop.photo) for crop in ours] != [(crop.sample, crop.photo) for crop in theirs]:
         raise ValueError("a paired difference needs the scores of the same crops")
-    names = sorted(ours[0].values.keys() & theirs[0].values.keys())
-    first, second = (np.array([[crop.values[name] for name in names] for crop in crops]) for crops in (ours, theirs))
+    first, second = _Columns(ours), _Columns(theirs)
 
     def statistic(weights: np.ndarray) -> dict[str, float]:
-        results = []
-        for values in (first, second):
-            means = dict(zip(names, np.average(values, axis=0, weights=weights).tolist(), strict=True))
-            results.append({**means, **_recoveries(means)})
-        return {name: results[0][name] - results[1][name] for name in results[0]}
+        one, other = first.means(weights), second.means(weights)
+        return {name: one[name] - other[name] for name in one if name in other}
 
     return _bootstrap([crop.photo for crop in ours], statistic, seed)
 
