@@ -19,7 +19,7 @@ setup: $(STAMP) ## install everything into .venv (again only when requirements c
 $(STAMP): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
 
@@ -72,6 +72,15 @@ zoo-codecs: data ## rebuild the embedded autoencoders tiny-d16 and tiny-d4
 .PHONY: zoo-adapter
 zoo-adapter: data ## rebuild the embedded adapter lua-tiny-d16 (RESUME=1 goes on)
 	$(RUN) train experiments/zoo/lua-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+
+.PHONY: zoo-generator
+zoo-generator: data ## rebuild the embedded generator tiny-sdxl (started again, it goes on)
+	$(RUN) train-generator experiments/zoo/tiny-sdxl.yaml photos=$(PHOTOS)
+
+.PHONY: zoo-rivals
+zoo-rivals: data ## rebuild the embedded rivals of the adapter, lsr-tiny-d16 and swinir-tiny (RESUME=1 goes on)
+	$(RUN) train experiments/zoo/lsr-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+	$(RUN) train experiments/zoo/swinir-tiny.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
 
 .PHONY: test
 test: setup ## run the test suite

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.liif import LiifHead
 from lua_lightning.pretrained import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -24,9 +25,12 @@ SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"embed_dim": 48, "depths": (4, 4), "num_heads": 3, "window_size": 8, "head_dim": 32},
     "light": {"embed_dim": 60, "depths": (6, 6, 6, 6), "num_heads": 6, "window_size": 8, "head_dim": 48},
     "paper": {"embed_dim": 360, "depths": (6, 6, 6, 6, 6, 6), "num_heads": 12, "window_size": 16, "head_dim": 256},
+    # LSRNA's latent super-resolver (arXiv 2503.18446): a SwinIR encoder without upsampler and a LIIF head.
+    "lsr": {"embed_dim": 60, "depths": (6,) * 4, "num_heads": 6, "window_size": 8, "head_dim": 256, "head": "liif"},
 }
 SKIPS = ("linear", "bicubic", "none")
-LAST_LAYERS = tuple(f"heads.x{scale}.conv_last." for scale in (2, 4))
+HEADS = ("pixelshuffle", "liif")
+LAST_LAYERS = tuple(f"heads.{name}.conv_last." for name in ("x2", "x4", "liif"))
 # The paper's authors publish a bare weights file instead of a folder with a config.json.
 AUTHORS_REPO, AUTHORS_FILE = "vaskers5/LUA-FLUX", "lua_flux.pth"
 
@@ -53,6 +57,8 @@ class AdapterConfig:
     """Hidden width of a block's MLP over `embed_dim`."""
     head_dim: int = 32
     """Width of the upsampling heads."""
+    head: str = "pixelshuffle"
+    """Kind of head: "pixelshuffle", one per scale as published, or "liif", one implicit function for any scale."""
     scales: tuple[int, ...] = (2, 4)
     """Scales it has a head for: 2, 4 or both."""
     skip: str = "bicubic"
@@ -76,6 +82,8 @@ class AdapterConfig:
             raise unknown_name("latent space", self.space, ("normalised", "raw"))
         if self.skip not in SKIPS:
             raise unknown_name("skip", self.skip, SKIPS)
+        if self.head not in HEADS:
+            raise unknown_name("head", self.head, HEADS)
         if not self.scales or set(self.scales) - {2, 4}:
             raise UserError(f"scales must be 2, 4 or both, not {list(self.scales)}")
         if self.embed_dim % self.num_heads:
@@ -111,9 +119,14 @@ class ScaleHead(nn.Module):
         return self.conv_last(self.upsample(self.conv_before(features)))
 
 
-def enlarge(latents: Tensor, scale: int) -> Tensor:
+def enlarged_size(latents: Tensor, scale: float) -> tuple[int, int]:
+    """Return the height and width of `latents` (B, C, H, W) after enlargement, rounded."""
+    return round(latents.shape[2] * scale), round(latents.shape[3] * scale)
+
+
+def enlarge(latents: Tensor, scale: float) -> Tensor:
     """Return `latents` (B, C, H, W) enlarged bicubically to (B, C, H*scale, W*scale)."""
-    return F.interpolate(latents, scale_factor=scale, mode="bicubic", align_corners=False)
+    return F.interpolate(latents, size=enlarged_size(latents, scale), mode="bicubic", align_corners=False)
 
 
 class LinearSkip(nn.Module):
@@ -163,15 +176,17 @@ class LatentUpscaler(SwinTrunk):
     """Enlarge latents 2 or 4 times in one pass, in the space that `config.space` names."""
 
     def __init__(self, config: AdapterConfig) -> None:
-        heads = (config.num_heads,) * len(config.depths)
-        super().__init__(config.channels, config.embed_dim, config.depths, heads, config.window_size, config.mlp_ratio)
-        self.config = config
-        self.heads = nn.ModuleDict(
-            {
-                f"x{scale}": ScaleHead(config.embed_dim, config.head_dim, config.channels, scale)
-                for scale in config.scales
-            }
+        num_heads = (config.num_heads,) * len(config.depths)
+        super().__init__(
+            config.channels, config.embed_dim, config.depths, num_heads, config.window_size, config.mlp_ratio
         )
+        self.config = config
+        if config.head == "liif":
+            heads = {"liif": LiifHead(config.embed_dim, config.head_dim, config.channels)}
+        else:
+            sizes = config.embed_dim, config.head_dim, config.channels
+            heads = {f"x{scale}": ScaleHead(*sizes, scale) for scale in config.scales}
+        self.heads = nn.ModuleDict(heads)
         if config.skip == "linear":
             self.skips = nn.ModuleDict({f"x{scale}": LinearSkip(config.channels, scale) for scale in config.scales})
         if config.skip != "none":
@@ -179,11 +194,12 @@ class LatentUpscaler(SwinTrunk):
                 nn.init.zeros_(head.conv_last.weight)  # pyright: ignore
                 nn.init.zeros_(head.conv_last.bias)  # pyright: ignore
 
-    def forward(self, latents: Tensor, scale: int) -> Tensor:
+    def forward(self, latents: Tensor, scale: float) -> Tensor:
         """Return `latents` (B, channels, H, W), any H and W, enlarged to (B, channels, H*scale, W*scale).
 
         Raises:
-            UserError: The latents have another number of channels, or there is no head for `scale`.
+            UserError: The latents have another number of channels, or there is no head for `scale` (a LIIF head with
+                `skip="bicubic"` or `"none"` takes any).
         """
         config = self.config
         if latents.shape[1] != config.channels:
@@ -191,11 +207,17 @@ class LatentUpscaler(SwinTrunk):
                 f"the latents have {latents.shape[1]} channels, but this adapter was made for {config.channels} "
                 f"(codec {config.codec or 'unknown'}): give it latents of that codec, or an adapter for this one"
             )
-        if scale not in config.scales:
+        anywhere = config.head == "liif" and config.skip != "linear"
+        if scale not in config.scales and not anywhere:
             raise UserError(f"this adapter has no head for scale {scale}; its scales are {list(config.scales)}")
         height, width = latents.shape[2:]
+        size = enlarged_size(latents, scale)
         features = self.extract(pad_to_window(latents, config.window_size))
-        residual = self._bounded(self.heads[f"x{scale}"](features)[:, :, : height * scale, : width * scale])
+        if config.head == "liif":
+            residual = self.heads["liif"](features[:, :, :height, :width], *size)
+        else:
+            residual = self.heads[f"x{scale}"](features)[:, :, : size[0], : size[1]]
+        residual = self._bounded(residual)
         if config.skip == "none":
             return residual
         if config.skip == "linear":

@@ -119,3 +119,31 @@ def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
 def write_card(folder: Path, text: str) -> None:
     """Write the card beside the weights."""
     (folder / CARD).write_text(text)
+
+
+def generator_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
+    """Return the model card of an embedded generator as Markdown with a Hugging Face header."""
+    config = results["config"]
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "library_name: diffusers",
+        "pipeline_tag: text-to-image",
+        "---",
+        f"# {name}",
+        "",
+        f"A `StableDiffusionXLPipeline` with every part made small ({results['parameters'] / 1e6:.1f} M weights), on "
+        f"the latents of `{config['codec']}`, for 256 and 512 px. It has seen {len(photos.split('train'))} photographs "
+        "with one caption each and mostly repeats them: it is here so that the whole chain of generating, enlarging "
+        "and measuring runs on a laptop, not to make pictures.",
+        "",
+        f"- **Data**: {photo_facts(photos)}",
+        f"- **Training**: {config['steps']} steps of {config['batch_size']} crops of 256 px (a quarter as many of "
+        f"512 px in {config['large_share']:.0%} of the steps), velocity prediction, zero terminal SNR, learning rate "
+        f"{config['learning_rate']:g}, averaged weights, seed {config['seed']}, {results['minutes']:.0f} minutes on "
+        f"{results['threads']} CPU thread(s); last loss {results['loss']:.4f}.",
+        "- **Command**: `make zoo-generator`",
+        '- **Autoencoder**: none in this folder; pass `vae=CodecAutoencoder.of("tiny-d16")` to `from_pretrained`.',
+        "",
+    ]
+    return "\n".join(lines)

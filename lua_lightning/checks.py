@@ -1,6 +1,6 @@
 """Refuse contradictory settings before anything is loaded."""
 
-from lua_lightning.adapter import SIZES, SKIPS
+from lua_lightning.adapter import HEADS, SIZES, SKIPS
 from lua_lightning.config import RunConfig
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.losses import active, check_weights
@@ -13,6 +13,7 @@ CHOICES = {
     "cache.verify": ("full", "size"),
     "adapter.size": tuple(SIZES),
     "adapter.skip": SKIPS,
+    "adapter.head": (None, *HEADS),
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "multistep"),
     "loss_options.pixel_target": ("decoded", "photo"),
@@ -58,7 +59,7 @@ def check_run(config: RunConfig) -> None:
     """
     for key, choices in CHOICES.items():
         if value_of(config, key) not in choices:
-            raise unknown_name(key, str(value_of(config, key)), choices)
+            raise unknown_name(key, str(value_of(config, key)), [choice for choice in choices if choice])
     for key in POSITIVE:
         if not value_of(config, key) > 0:  # type: ignore[operator]
             raise UserError(f"{key}={value_of(config, key)} must be above 0")
@@ -71,6 +72,8 @@ def check_run(config: RunConfig) -> None:
         raise UserError(f"adapter.residual_bound={config.adapter.residual_bound} must be 0 (no bound) or more")
     if config.adapter.transfer and not config.adapter.init_from:
         raise UserError("adapter.transfer=true needs adapter.init_from, the adapter to transfer")
+    if config.cache.through and config.cache.codec != "rgb":
+        raise UserError(f"cache.through={config.cache.through} needs cache.codec=rgb: latents are coded once already")
     scales = config.adapter.scales
     if not scales or set(scales) - set(SCALES):
         raise UserError(f"adapter.scales={list(scales)} must be drawn from {list(SCALES)}")

@@ -31,6 +31,18 @@ def parser() -> argparse.ArgumentParser:
     upscale.add_argument("--tile", type=int, default=1024, help="side of a result tile, px (default: %(default)s)")
     upscale.add_argument("--device", default=None, help="cpu, cuda or mps (default: the best there is)")
 
+    generate = commands.add_parser("generate", help="make an image from a prompt by any method of the benchmark")
+    generate.add_argument("prompt")
+    generate.add_argument("overrides", nargs="*", metavar="key=value", help="generator=NAME, or the method's settings")
+    generate.add_argument("--method", default="lua", help="such as lua, direct, swinir, demofusion (default: lua)")
+    generate.add_argument("--size", type=int, default=512, help="side of the image in pixels (default: 512)")
+    generate.add_argument("--generator", default="tiny-sdxl", help="tiny-sdxl, sdxl, sd3, flux, flux2, folder, hub id")
+    generate.add_argument("--adapter", default=None, help="name, folder or hub id (default: the embedded one)")
+    generate.add_argument("--seed", type=int, default=42)
+    generate.add_argument("--steps", type=int, help="denoising steps (default: the generator's, or the method's)")
+    generate.add_argument("--device", help="cpu, cuda or mps (default: what is there)")
+    generate.add_argument("-o", "--output", type=Path, help="PNG file (default: METHOD-SIZE.png)")
+
     evaluate = commands.add_parser("evaluate", help="measure an adapter on held-out photographs")
     evaluate.add_argument("adapter", nargs="?", default="lua-tiny-d16", help="name or folder (default: %(default)s)")
     default = Path("experiments/stage1.yaml")
@@ -49,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
     codec = commands.add_parser("train-codec", help="build an embedded autoencoder")
     codec.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/codec-d16.yaml")
     codec.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+
+    generator = commands.add_parser("train-generator", help="build the embedded generator")
+    generator.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/tiny-sdxl.yaml")
+    generator.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
 
     sync = commands.add_parser("sync", help="send a run's records that MLflow has not received")
     sync.add_argument("run", type=Path, help="run folder, such as runs/stage1/20260131-120000")
@@ -71,6 +87,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lua_lightning.upscale import main
 
         return main(arguments)
+    elif arguments.command == "generate":
+        from lua_lightning.generate import main
+
+        main(arguments)
     elif arguments.command == "evaluate":
         from lua_lightning.evaluate import main
 
@@ -81,6 +101,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         main(arguments.runs, arguments.split)
     elif arguments.command == "train-codec":
         from lua_lightning.train_codec import main
+
+        main(arguments.experiment, arguments.overrides)
+    elif arguments.command == "train-generator":
+        from lua_lightning.train_generator import main
 
         main(arguments.experiment, arguments.overrides)
     elif arguments.command == "sync":

@@ -16,6 +16,7 @@ from lua_lightning.pretrained import find_pretrained, read_config, state_dict_sh
 from lua_lightning.tiling import tiled
 
 OVERLAP = 16  # latents that neighbouring tiles share
+PIXELS = "rgb"  # the codec that leaves images as they are
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,12 @@ def _scalar_backend(config: Any, channels: int, encode: Callable, decode: Callab
     return Backend(channels, encode, decode, shift, scale)
 
 
-def _patch(folder: Path) -> tuple[nn.Module, Backend]:
-    model = PatchAutoencoder.from_pretrained(folder)
-    return model, _scalar_backend(model.config, model.config.latent_channels, model.encode, model.decode)
+def _patch(model: Any) -> Backend:
+    return _scalar_backend(model.config, model.config.latent_channels, model.encode, model.decode)
 
 
-def _kl(folder: Path) -> tuple[nn.Module, Backend]:
-    from diffusers import AutoencoderKL
-
-    model: Any = AutoencoderKL.from_pretrained(folder)
-    return model, _scalar_backend(
+def _kl(model: Any) -> Backend:
+    return _scalar_backend(
         model.config,
         model.config.latent_channels,
         lambda images: model.encode(images).latent_dist.mode(),
@@ -72,11 +69,8 @@ def _kl(folder: Path) -> tuple[nn.Module, Backend]:
     )
 
 
-def _tiny(folder: Path) -> tuple[nn.Module, Backend]:
-    from diffusers import AutoencoderTiny
-
-    model: Any = AutoencoderTiny.from_pretrained(folder)
-    return model, _scalar_backend(
+def _tiny(model: Any) -> Backend:
+    return _scalar_backend(
         model.config,
         model.config.latent_channels,
         lambda images: model.encode(images).latents,
@@ -84,14 +78,11 @@ def _tiny(folder: Path) -> tuple[nn.Module, Backend]:
     )
 
 
-def _flux2(folder: Path) -> tuple[nn.Module, Backend]:
+def _flux2(model: Any) -> Backend:
     """FLUX.2 normalises 2x2 cells of latents by running statistics: a factor per channel and position in the cell."""
-    from diffusers import AutoencoderKLFlux2
-
-    model: Any = AutoencoderKLFlux2.from_pretrained(folder)
     mean = F.pixel_shuffle(model.bn.running_mean.view(1, -1, 1, 1), 2)
     variance = F.pixel_shuffle(model.bn.running_var.view(1, -1, 1, 1), 2)
-    return model, Backend(
+    return Backend(
         model.config.latent_channels,
         lambda images: model.encode(images).latent_dist.mode(),
         lambda latents: model.decode(latents).sample,
@@ -100,12 +91,20 @@ def _flux2(folder: Path) -> tuple[nn.Module, Backend]:
     )
 
 
-BACKENDS = {
+BACKENDS: dict[str, Callable[[Any], Backend]] = {
     "PatchAutoencoder": _patch,
     "AutoencoderKL": _kl,
     "AutoencoderTiny": _tiny,
     "AutoencoderKLFlux2": _flux2,
 }
+
+
+def _load(name: str, folder: Path) -> nn.Module:
+    if name == "PatchAutoencoder":
+        return PatchAutoencoder.from_pretrained(folder)
+    import diffusers
+
+    return getattr(diffusers, name).from_pretrained(folder)
 
 
 class LatentCodec(nn.Module):
@@ -141,13 +140,17 @@ class LatentCodec(nn.Module):
 
         Args:
             source: `tiny-d16`, `tiny-d4`; `sdxl`, `sd3`, `flux`, `flux2` and their tiny autoencoders `taesdxl`,
-                `taesd3`, `taef1`, `taef2`; a local folder or a hub id in diffusers' folder format.
+                `taesd3`, `taef1`, `taef2`; `rgb` for the pixels themselves (3 channels, downscale 1); a local folder
+                or a hub id in diffusers' folder format.
             revision: Commit, branch or tag of a hub repository.
             subfolder: Folder that holds the autoencoder inside a pipeline's repository, usually `vae`.
 
         Raises:
             UserError: Nothing is found under `source`, or it holds a class that is no known autoencoder.
         """
+        if str(source) == PIXELS:
+            one = torch.ones(1, 1, 1, 1)
+            return cls(nn.Identity(), Backend(3, nn.Identity(), nn.Identity(), 0 * one, one), PIXELS, None, 1)
         known = KNOWN.get(str(source))
         if known and not Path(source).is_dir():
             folder = find_pretrained(known.repo, revision, subfolder or known.subfolder)
@@ -156,10 +159,21 @@ class LatentCodec(nn.Module):
         name = read_config(folder).get("_class_name")
         if name not in BACKENDS:
             raise UserError(f"{folder / 'config.json'} names the class {name!r}, not one of: {', '.join(BACKENDS)}")
-        model, backend = BACKENDS[name](folder)
+        return cls.of(_load(name, folder), str(source), revision)
+
+    @classmethod
+    def of(cls, model: nn.Module, source: str, revision: str | None = None) -> "LatentCodec":
+        """Return the codec of an autoencoder that is loaded already, such as a pipeline's; it is frozen.
+
+        Raises:
+            UserError: Its class is no known autoencoder.
+        """
+        name = type(model).__name__
+        if name not in BACKENDS:
+            raise UserError(f"{source} is an autoencoder of class {name!r}, not one of: {', '.join(BACKENDS)}")
         levels = getattr(getattr(model, "config", None), "block_out_channels", None)
         downscale = 2 ** (len(levels) - 1) if levels else 8
-        return cls(model, backend, str(source), revision, downscale)
+        return cls(model, BACKENDS[name](model), source, revision, downscale)
 
     def sha256(self) -> str:
         """Return a hash of the weights and of the normalisation."""

@@ -25,7 +25,8 @@ class CacheConfig:
     """The cached latent pairs: HR crops of photographs and their reduced versions, all encoded."""
 
     folder: str = "cache"  # one subfolder per distinct cache; the name holds a hash of everything that made it
-    codec: str = "tiny-d16"  # embedded name, known name (sdxl, flux, ...), local folder or hub id
+    codec: str = "tiny-d16"  # embedded name, known name (sdxl, flux, ...), local folder or hub id; rgb: the pixels
+    through: str | None = None  # with codec=rgb: the codec whose round trip the reduced crops take, as a pipeline's do
     crop_px: int = 512  # side of the HR crop in pixels
     sampling: str = "detail"  # detail: random crops by detail, any orientation; grid: non-overlapping, as published
     crops_per_photo: int = 16  # with sampling=detail
@@ -41,7 +42,9 @@ class CacheConfig:
 class NetworkConfig:
     """The network to train."""
 
-    size: str = "tiny"  # tiny, light or paper
+    size: str = "tiny"  # tiny, light or paper; lsr is LSRNA's latent super-resolver
+    head: str | None = None  # pixelshuffle, or liif for one head for any scale; the size's own when not given
+    head_dim: int | None = None  # width of the head; the size's own when not given
     scales: tuple[int, ...] = (2, 4)  # one head each
     skip: str = "linear"  # residual over bicubic plus a learned linear map; bicubic: without it; none: as published
     swin_weights: str | None = None  # official pixel SwinIR file that warm-starts the trunk

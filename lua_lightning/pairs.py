@@ -77,11 +77,15 @@ def encode_crops(
         rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)
         images.append(dihedral(opened[1][..., rows, columns], crop.symmetry))
     dtype = getattr(torch, config.dtype)
+    through = LatentCodec.from_pretrained(config.through) if config.through else None
     tensors: dict[str, list[Tensor]] = {"hr": [], "lr_x2": [], "lr_x4": []}
     for image in images:
         tensors["hr"].append(codec.encode(image).to(dtype))
         for scale in SCALES:
-            tensors[f"lr_x{scale}"].append(codec.encode(downscale(image, scale)).to(dtype))
+            small = downscale(image, scale)
+            if through:
+                small = through.decode(through.encode(small)).clamp(-1, 1)
+            tensors[f"lr_x{scale}"].append(codec.encode(small).to(dtype))
     shard = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
     shard["crop"] = torch.tensor([[crop.photo, crop.top, crop.left, crop.symmetry] for crop in crops])
     if pixels:
@@ -130,7 +134,9 @@ class PairCache:
 
 def settings_of(config: CacheConfig) -> dict[str, Any]:
     """Return the settings that determine a cache's content."""
-    return {key: value for key, value in asdict(config).items() if key not in ("folder", "codec", "verify")}
+    settings = {key: value for key, value in asdict(config).items() if key not in ("folder", "codec", "verify")}
+    through = settings.pop("through")
+    return {**settings, "through_sha256": LatentCodec.from_pretrained(through).sha256()} if through else settings
 
 
 def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> PairCache:

@@ -1,6 +1,7 @@
 """From latents or a photograph to an enlarged image: adapter between encoder and decoder, in tiles when large."""
 
 import logging
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,3 +88,63 @@ def upscale_image(
             "the decoder may show broken pixels there", 100 * beyond,
         )  # fmt: skip
     return codec.decode(enlarged, tile=in_latents)[..., : height * scale, : width * scale].clamp(-1, 1)
+
+
+class UpscaledPipeline:
+    """A diffusers pipeline with an adapter before its decoder: called as that pipeline, it returns larger images.
+
+    ```python
+    pipe = FluxPipeline.from_pretrained("black-forest-labs/FLUX.1-Krea-dev")
+    adapter = LatentUpscaler.from_pretrained("vaskers5/LUA-FLUX")
+    image = UpscaledPipeline(pipe, adapter, scale=2)("a lighthouse in a storm").images[0]
+    ```
+
+    Args:
+        pipe: A pipeline of a class in `generators.FAMILIES`, with its autoencoder.
+        adapter: Trained on that autoencoder's latents; moved to the pipeline's device.
+        scale: 2 or 4.
+        tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
+
+    Raises:
+        UserError: The pipeline's class is not known, or the adapter was made for other latents.
+    """
+
+    def __init__(self, pipe: Any, adapter: LatentUpscaler, scale: int = 2, tile: int | None = 1024):
+        from lua_lightning.codec_vae import CodecAutoencoder
+        from lua_lightning.generators import family_of
+
+        self.pipe, self.adapter, self.scale, self.tile = pipe, adapter, scale, tile
+        self.family = family_of(pipe)
+        vae = pipe.vae
+        self.codec = vae.latent_codec if isinstance(vae, CodecAutoencoder) else LatentCodec.of(vae, type(pipe).__name__)
+        check_pair(adapter, self.codec)
+        if scale not in adapter.config.scales:
+            raise UserError(f"the adapter has heads for {list(adapter.config.scales)}, not for scale={scale}")
+
+    @torch.inference_mode()
+    def __call__(self, *args: Any, output_type: str = "pil", return_dict: bool = True, **kwargs: Any) -> Any:
+        """Return what the pipeline returns for these arguments, `scale` times as large.
+
+        `height` and `width` are the base image's, as the pipeline takes them. `output_type="latent"` gives enlarged
+        normalised latents (N, C, H, W), unpacked also for FLUX.
+        """
+        result = self.pipe(*args, output_type="latent", return_dict=True, **kwargs)
+        unit = self.codec.downscale
+        height, width = (kwargs.get(side) or self._default_side() for side in ("height", "width"))
+        latents = self.family.unpack(result.images, height // unit, width // unit)
+        self.adapter.to(latents.device).eval()
+        self.codec.to(latents.device)
+        tile = self.tile // unit if self.tile else None
+        enlarged = upscale_latents(
+            self.adapter, self.codec, latents.float(), self.scale, tile=tile // self.scale if tile else None
+        )
+        if output_type == "latent":
+            result.images = enlarged
+        else:
+            dtype = next(self.codec.model.parameters()).dtype
+            images = self.codec.decode(enlarged.to(dtype), tile=tile).float()
+            result.images = self.pipe.image_processor.postprocess(images, output_type=output_type)
+        return result if return_dict else (result.images,)
+
+    def _default_side(self) -> int:
+        return self.pipe.default_sample_size * self.pipe.vae_scale_factor

@@ -84,6 +84,7 @@ def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) 
             skip=settings.skip,
             downscale=codec.downscale,
             residual_bound=settings.residual_bound,
+            **{name: value for name in ("head", "head_dim") if (value := getattr(settings, name)) is not None},
         )
     )
     if settings.swin_weights:

@@ -23,7 +23,7 @@ def command(tmp_path, photo_folder, codec_folder, cache_config, cache, monkeypat
     settings = dataclasses.asdict(dataclasses.replace(cache_config, codec=str(codec_folder)))
     common = [
         f"data.photos={photo_folder}",
-        *(f"cache.{name}={value}" for name, value in settings.items()),
+        *(f"cache.{name}={value}" for name, value in settings.items() if value is not None),
         f"train.steps={STEPS}",
         f"validation.every={STEPS}",
         "train.crop_latents=8",

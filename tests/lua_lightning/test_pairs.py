@@ -213,3 +213,19 @@ def test_processes_share_the_stream_without_overlap():
 
 def test_the_manifest_is_plain_json(cache):
     assert json.loads((cache.folder / "manifest.json").read_text())["format"] == pairs.FORMAT
+
+
+def test_pixel_pairs_hold_photographs_and_what_a_codec_leaves_of_small_ones(
+    cache_config, photo_folder, codec, codec_folder, tmp_path
+):
+    photos, pixels = PhotoSet.load(photo_folder), LatentCodec.from_pretrained("rgb")
+    config = dataclasses.replace(cache_config, folder=str(tmp_path), codec="rgb", through=str(codec_folder))
+    item = PairDataset(build_cache(config, photos, pixels), "val")[0]
+    assert item["hr"].shape == (3, 64, 64)
+    assert torch.allclose(item["hr"], item["image"], atol=1e-6)
+    small = downscale(item["image"][None], 2)
+    expected = codec.decode(codec.encode(small)).clamp(-1, 1)[0]
+    assert torch.allclose(item["lr_x2"], expected, atol=1e-4)
+    plain = dataclasses.replace(config, through=None)
+    assert torch.allclose(PairDataset(build_cache(plain, photos, pixels), "val")[0]["lr_x2"], small[0], atol=1e-4)
+    assert len(list(tmp_path.iterdir())) == 2  # two caches: what the crops went through is part of the name

