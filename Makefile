@@ -56,6 +56,18 @@ mlflow-ui: setup ## open the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 \
 		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)
 
+.PHONY: generate
+generate: setup ## make an image from a prompt (PROMPT="a mountain lake at sunset" METHOD=lua SIZE=512)
+	@$(RUN) generate "$(or $(PROMPT),a mountain lake at sunset)" --method $(or $(METHOD),lua) --size $(or $(SIZE),512) $(ARGS)
+
+.PHONY: bench-phases
+bench-phases: setup ## seconds per phase and peak memory of every method at 512, 1024 and 2048 px
+	@$(BIN)/python -m benchmarks.phases $(ARGS)
+
+.PHONY: contact-sheet
+contact-sheet: setup ## remake the picture of what every method makes of three prompts
+	@$(BIN)/python -m docs.contact_sheet
+
 .PHONY: docs
 docs: data ## remake the README's table and picture from the shipped models
 	@$(BIN)/python -m docs.build

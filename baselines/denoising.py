@@ -10,6 +10,7 @@ from torch import Tensor
 from baselines.contract import Unavailable
 from lua_lightning.generators import Generator
 
+SDXL = "StableDiffusionXLPipeline"
 Corner = tuple[int, int]  # top and left of a window, in latents
 
 
@@ -31,7 +32,7 @@ class Denoiser:
 
     def __init__(self, generator: Generator, prompt: str, size: Sequence[int], view_batch: int = 4):
         pipe: Any = generator.pipe
-        if type(pipe).__name__ != "StableDiffusionXLPipeline":
+        if type(pipe).__name__ != SDXL:
             raise Unavailable(
                 f"this method needs the UNet of an SDXL-class generator, and {generator.facts.name} is a "
                 f"{type(pipe).__name__}: choose generator=sdxl or tiny-sdxl"

@@ -1,14 +1,17 @@
 """Methods with a trained network: the adapter, its latent rival LSR, and pixel super-resolution after the decoder."""
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from baselines.clock import Clock
 from baselines.contract import Method, Start, Unavailable
+from baselines.denoising import SDXL, Denoiser
 from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.pipeline import check_pair, upscale_latents
 from lua_lightning.swin import SwinIR
@@ -162,15 +165,40 @@ class LuaRefine(Lua):
 
     def make(self, start: Start, size: int, clock: Clock) -> Tensor:
         latents = self.upscale(start, size, clock)
+        sdxl = type(self.world.generator.pipe).__name__ == SDXL
         with clock.phase("upscale"):
-            latents = self._refine(start, latents)
+            latents = self._refine(start, latents) if sdxl else self._image_to_image(start, latents)
         with clock.phase("decode"):
             return self.world.decode(latents)
 
+    def _image_to_image(self, start: Start, latents: Tensor) -> Tensor:
+        """Return the latents after diffusers' own image-to-image pipeline of the generator's class."""
+        from diffusers import AutoPipelineForImage2Image
+
+        generator = self.world.generator
+        try:
+            pipe: Any = AutoPipelineForImage2Image.from_pipe(generator.pipe)
+        except ValueError:
+            pipe = None
+        if pipe is None or "strength" not in inspect.signature(pipe.__call__).parameters:
+            raise Unavailable(f"lua-refine: diffusers has no image-to-image pipeline for {generator.facts.name}")
+        pipe.set_progress_bar_config(disable=True)
+        image = self.world.decode(latents)
+        packed = pipe(
+            prompt=start.prompt,
+            image=(image + 1) / 2,
+            height=image.shape[-2],
+            width=image.shape[-1],
+            strength=self.settings.strength,
+            num_inference_steps=self.settings.steps or self.world.steps or generator.facts.steps,
+            guidance_scale=generator.facts.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(start.seed),
+            output_type="latent",
+        ).images
+        return generator.family.unpack(packed, *latents.shape[-2:]).float()
+
     def _refine(self, start: Start, latents: Tensor) -> Tensor:
         """Return the latents after noise of `strength` and the last steps of the schedule."""
-        from baselines.denoising import Denoiser
-
         denoiser = Denoiser(self.world.generator, start.prompt or "", latents.shape[-2:])
         steps = self.settings.steps or self.world.steps or self.world.generator.facts.steps
         timesteps = denoiser.timesteps(steps)

@@ -76,6 +76,11 @@ GENERATORS = {
 }
 
 
+def zoo_generators() -> list[str]:
+    """Return the names of the generators that ship inside the package."""
+    return sorted(path.parent.name for path in ZOO.glob(f"*/{INDEX}"))
+
+
 def find_generator(name: str) -> GeneratorFacts:
     """Return the facts of a generator, its `source` being a folder on disk or a repository that can be reached.
 

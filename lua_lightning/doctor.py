@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lua_lightning.catalogue import zoo_generators
 from lua_lightning.pretrained import zoo_names
 
 SQLITE = "sqlite:///"
@@ -41,6 +42,9 @@ EMBEDDED = {
     "tiny-d16": (True, "make zoo-codecs"),
     "tiny-d4": (False, "make zoo-codecs"),
     "lua-tiny-d16": (False, "make zoo-adapter"),
+    "lsr-tiny-d16": (False, "make zoo-rivals"),
+    "swinir-tiny": (False, "make zoo-rivals"),
+    "tiny-sdxl": (False, "make zoo-generator"),
 }
 
 
@@ -164,7 +168,7 @@ def memory() -> tuple[int, int]:
 
 def embedded_models() -> list[Check]:
     """Return which of the models that ship inside the package are there."""
-    present = zoo_names()
+    present = sorted({*zoo_names(), *zoo_generators()})
     checks = []
     for name, (needed, rebuild) in EMBEDDED.items():
         found = "present" if name in present else "not in lua_lightning/zoo"

@@ -106,6 +106,8 @@ class Generator:
             pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
         pipe.to(device)
         own: Any = pipe.vae
+        if getattr(own.config, "force_upcast", False):  # as its authors mark an autoencoder that overflows in float16
+            own.to(torch.float32)
         latent_codec = own.latent_codec if isinstance(own, CodecAutoencoder) else LatentCodec.of(own, facts.source)
         return cls(pipe, latent_codec, facts)
 

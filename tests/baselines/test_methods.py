@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from baselines.contract import Start, Unavailable
+from baselines.contract import Start, Unavailable, World
 from baselines.registry import METHODS, build_method, method_class
 from lua_lightning.adapter import AdapterConfig, LatentUpscaler, enlarge
 from lua_lightning.errors import UserError
 from lua_lightning.images import resize
 from lua_lightning.swin import SwinIR
 from tests.baselines.conftest import BASE
-from tests.lua_lightning.pipelines import sdxl_topology
+from tests.lua_lightning.pipelines import pipeline, sdxl_topology
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,22 @@ def test_refining_stays_near_the_adapters_image(world, build):
         return float((image - plain).abs().mean())
 
     assert 0 < distance(0.1) < distance(1.0)
+
+
+@pytest.mark.parametrize("name", ["StableDiffusion3Pipeline", "FluxPipeline", "Flux2Pipeline"])
+def test_other_generators_refine_by_their_own_image_to_image_pipeline(name, tmp_path):
+    pipeline(name).save_pretrained(tmp_path)
+    world = World(str(tmp_path), device="cpu", steps=4)
+    world.__dict__["adapter"] = LatentUpscaler(AdapterConfig.sized("tiny", channels=4)).eval()
+    start = world.start("a lake", 5, BASE)
+    if name == "Flux2Pipeline":
+        with pytest.raises(Unavailable, match="no image-to-image pipeline"):
+            build_method("lua-refine", world, ["strength=0.5"]).run(start, 128)
+        return
+    plain = build_method("lua", world).run(start, 128).image
+    refined = build_method("lua-refine", world, ["strength=0.5"]).run(start, 128)
+    assert refined.image.shape == plain.shape
+    assert not torch.allclose(refined.image, plain, atol=1e-2)
 
 
 def test_an_official_swinir_file_takes_the_place_of_ours(world, tmp_path):

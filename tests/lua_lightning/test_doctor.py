@@ -26,6 +26,7 @@ def wide_terminal(monkeypatch):
 def checkout(tmp_path, monkeypatch):
     """A checkout with all that the quick stage 1 needs."""
     monkeypatch.setattr(doctor_module, "zoo_names", lambda: ["lua-tiny-d16", "tiny-d16", "tiny-d4"])
+    monkeypatch.setattr(doctor_module, "zoo_generators", lambda: ["tiny-sdxl"])
     write_photos(tmp_path, train=26, val=8)
     (tmp_path / "cache/abc").mkdir(parents=True)
     (tmp_path / "cache/abc/manifest.json").write_text("{}")

@@ -1,0 +1,1 @@
+"""The benchmark: what every method makes of the same starts, and at what cost."""

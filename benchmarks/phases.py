@@ -1,0 +1,115 @@
+"""Seconds per phase and peak memory of every method at several sizes, one run on one machine.
+
+Command: make bench-phases
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from baselines.clock import PHASES
+from baselines.contract import Start, World
+from baselines.measure import Measured, measure_apart
+from baselines.registry import METHODS, method_class
+from lua_lightning.catalogue import find_generator
+from lua_lightning.errors import UserError
+from lua_lightning.report import plain_table
+
+PROMPT, SEED = "a mountain lake at sunset", 42
+
+
+def measure_all(
+    world: World, names: list[str], sizes: list[int], repeats: int, warmups: int
+) -> dict[int, dict[str, Measured | str]]:
+    """Return what each method takes at each size, or the sentence that says why it does not run."""
+    facts, results = find_generator(world.generator_name), {}
+    for size in sizes:
+        start = world.start(PROMPT, SEED, facts.base_size(size))
+        results[size] = {}
+        for name in names:
+            kind = method_class(name)
+            own = start if kind.enlarges else Start(None, PROMPT, SEED)
+            slow = kind.needs_prompt  # a diffusion pass of its own: once, after no warm-up
+            counts = (1, 0) if slow else (repeats, warmups)
+            try:
+                results[size][name] = measure_apart(name, world, own, size, [], *counts)
+            except UserError as error:
+                results[size][name] = str(error)
+            print(f"{size} px: {name} done", file=sys.stderr)
+    return results
+
+
+def print_card(results: dict[int, dict[str, Measured | str]]) -> None:
+    """Print one table per size on stderr."""
+    console = Console(stderr=True)
+    for size, rows in results.items():
+        table = plain_table(f"{size} px, median seconds", "method", [*PHASES, "total", "peak MiB"])
+        for name, row in rows.items():
+            if isinstance(row, str):
+                table.add_row(name, *["-"] * len(PHASES), "-", "-")
+                continue
+            cells = [f"{row.seconds[phase].median:.2f}" if phase in row.seconds else "" for phase in PHASES]
+            total = sum(spread.median for spread in row.seconds.values())
+            table.add_row(name, *cells, f"{total:.2f}", f"{max(row.peak_mib.values()):.0f}")
+        console.print(table)
+        for name, row in rows.items():
+            if isinstance(row, str):
+                console.print(f"{name} is unavailable: {row}")
+            elif isinstance(ratio := faster(rows, name), float):
+                console.print(f"upscaling and decoding by lua is {ratio:.1f} times as fast as by {name}")
+
+
+def faster(rows: dict[str, Measured | str], name: str) -> float | None:
+    """Return how many times longer `name` takes than `lua` from base latents to image; None for other methods."""
+    lua, other = rows.get("lua"), rows[name]
+    if name not in ("swinir", "dat-light") or not isinstance(lua, Measured) or not isinstance(other, Measured):
+        return None
+    seconds = [sum(row.seconds[phase].median for phase in ("upscale", "decode")) for row in (other, lua)]
+    return seconds[0] / seconds[1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the card, and write and print the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048])
+    parser.add_argument("--methods", nargs="+", default=[*METHODS])
+    parser.add_argument("--generator", default="tiny-sdxl")
+    parser.add_argument("--steps", type=int, default=5, help="denoising steps of every diffusion pass")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of methods without a diffusion pass of their own")
+    parser.add_argument("--warmups", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/phases.json"))
+    options = parser.parse_args(arguments)
+    try:
+        world = World(options.generator, steps=options.steps)
+        results = measure_all(world, options.methods, options.sizes, options.repeats, options.warmups)
+    except UserError as error:
+        print(f"benchmarks.phases: {error}", file=sys.stderr)
+        return 2
+    print_card(results)
+    rows = [
+        {"method": name, "size": size, "unavailable": row}
+        if isinstance(row, str)
+        else {
+            "method": name,
+            "size": size,
+            "seconds": {phase: asdict(spread) for phase, spread in row.seconds.items()},
+            "shared": row.outcome.shared,
+            "peak_memory_mib": row.peak_mib,
+            "times_lua": faster(own, name),
+        }
+        for size, own in results.items()
+        for name, row in own.items()
+    ]
+    content = {"generator": options.generator, "steps": options.steps, "device": world.device, "rows": rows}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps({**content, "results": str(options.out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
