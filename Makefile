@@ -68,6 +68,14 @@ bench-phases: setup ## seconds per phase and peak memory of every method at 512,
 contact-sheet: setup ## remake the picture of what every method makes of three prompts
 	@$(BIN)/python -m docs.contact_sheet
 
+.PHONY: inception clip
+inception: setup ## fetch the Inception weights of FID and KID into ~/.cache/lua-lightning
+	@mkdir -p $(HOME)/.cache/lua-lightning
+	@$(BIN)/python -c "from cleanfid.inception_torchscript import InceptionV3W; \
+		InceptionV3W('$(HOME)/.cache/lua-lightning', download=True)"
+clip: setup ## fetch the CLIP weights of the prompt match into the hub's cache
+	@$(BIN)/python -c "import open_clip; open_clip.create_model('ViT-B-32', pretrained='openai')"
+
 .PHONY: docs
 docs: data ## remake the README's table and picture from the shipped models
 	@$(BIN)/python -m docs.build
