@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,10 +174,12 @@ class ClipScore:
             weights = _cached_clip(model)
         elif not weights.is_file():
             raise UserError(f"the CLIP weights {weights} are not there")
+        network: Any
         network, _, self.prepare = open_clip.create_model_and_transforms(
             model, pretrained=str(weights), force_quick_gelu=True
         )
-        self.network, self.tokenize = network.eval(), open_clip.get_tokenizer(model)
+        self.network: Any = network.eval()
+        self.tokenize = open_clip.get_tokenizer(model)
         self.name = f"clip/{model.lower()}"
 
     @torch.no_grad()
