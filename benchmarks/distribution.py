@@ -3,6 +3,7 @@
 import numpy as np
 from cleanfid.fid import frechet_distance, kernel_distance
 
+from lua_lightning.errors import UserError
 from lua_lightning.statistics import CONFIDENCE, Estimate
 
 RESAMPLES = 200
@@ -68,7 +69,12 @@ def kid_estimate(
         groups: Image of each feature, (N,).
         reference_groups: Likewise, (M,).
         seed: Of the resampling.
+
+    Raises:
+        UserError: One of the sets is of fewer than two images.
     """
+    if min(len(set(groups)), len(set(reference_groups))) < 2:
+        raise UserError("a kernel distance needs at least 2 images")
     draw = np.random.default_rng(seed)
     values = []
     for _ in range(RESAMPLES):
@@ -80,4 +86,7 @@ def kid_estimate(
 
 def _resampled(groups: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     names, member = np.unique(groups, return_inverse=True)
-    return draw.multinomial(len(names), np.full(len(names), 1 / len(names)))[member].astype(float)
+    while True:
+        counts = draw.multinomial(len(names), np.full(len(names), 1 / len(names)))
+        if (counts > 0).sum() > 1:  # one image alone, however often, has no pairs
+            return counts[member].astype(float)

@@ -18,7 +18,7 @@ class TinySDXLConfig:
 
     latent_channels: int = 16
     sample_size: int = 32  # native side in latents
-    block_out_channels: tuple[int, ...] = (32, 96, 160)  # of the UNet; divisible by 32
+    block_out_channels: tuple[int, ...] = (64, 128, 128)  # of the UNet; divisible by 32
     text_width: int = 64  # of each of the two text encoders
     text_layers: int = 2
     merges: int = 4000  # of CLIP's byte pair merges, the most frequent ones

@@ -8,9 +8,17 @@ from baselines import measure as measuring
 from baselines.contract import Start, World
 from baselines.measure import Spread, measure, measure_apart
 from lua_lightning.errors import UserError
-from lua_lightning.upscale import best_device
+from tests.lua_lightning.pipelines import pipeline
 
-START = Start(torch.zeros(1, 16, 8, 8))
+START = Start(torch.zeros(1, 4, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A generator that a fresh process can load."""
+    path = tmp_path_factory.mktemp("generator")
+    pipeline("StableDiffusionXLPipeline").save_pretrained(path)
+    return str(path)
 
 
 def test_warm_ups_do_not_count_and_the_rest_is_spread(world):
@@ -23,8 +31,8 @@ def test_warm_ups_do_not_count_and_the_rest_is_spread(world):
     assert Spread.of(values) == Spread(statistics.median(values), 1.0, 9.0, 4)
 
 
-def test_a_method_runs_in_a_process_of_its_own():
-    world = World(device="cpu")
+def test_a_method_runs_in_a_process_of_its_own(folder):
+    world = World(folder, device="cpu")
     apart = measure_apart("latent-bicubic", world, START, 128, [])
     assert "generator" not in world.__dict__  # it was loaded there, not here
     assert apart.outcome.image.equal(measure("latent-bicubic", world, START, 128, []).outcome.image)
@@ -36,7 +44,7 @@ def _die(*_):
     os._exit(9)
 
 
-def test_a_method_that_dies_is_told(monkeypatch):
+def test_a_method_that_dies_is_told(monkeypatch, folder):
     monkeypatch.setattr(measuring, "_child", _die)
     with pytest.raises(UserError, match="lua at 128 px ended with exit code 9"):
-        measure_apart("lua", World(device=best_device()), START, 128, [])
+        measure_apart("lua", World(folder, device="cpu"), START, 128, [])

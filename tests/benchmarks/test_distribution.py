@@ -3,6 +3,7 @@ import pytest
 from scipy import linalg
 
 from benchmarks.distribution import fid, kernel_mmd, kid, kid_estimate, meaningful
+from lua_lightning.errors import UserError
 
 
 @pytest.fixture
@@ -60,3 +61,11 @@ def test_the_interval_holds_the_value_and_widens_when_crops_of_an_image_are_alik
 def test_a_frechet_distance_needs_more_samples_than_dimensions():
     assert meaningful(np.zeros((7, 6)), np.zeros((50, 6)))
     assert not meaningful(np.zeros((6, 6)), np.zeros((50, 6)))
+
+
+def test_two_images_have_an_interval_and_one_has_no_distance(features):
+    one, other = features
+    estimate = kid_estimate(one[:2], other, np.arange(2), np.arange(50))
+    assert estimate.low < estimate.high
+    with pytest.raises(UserError, match="at least 2 images"):
+        kid_estimate(one[:1], other, np.zeros(1), np.arange(50))

@@ -7,12 +7,10 @@ import skimage.data
 import torch
 from sklearn.datasets import load_sample_image
 
-from lua_lightning.adapter import LatentUpscaler, enlarge
-from lua_lightning.catalogue import zoo_generators
+from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.codec import LatentCodec
 from lua_lightning.evaluation import adapter_scores, reference
-from lua_lightning.generators import Generator
-from lua_lightning.images import downscale, resize, to_tensor
+from lua_lightning.images import downscale, to_tensor
 from lua_lightning.metrics import mean_psnr
 from lua_lightning.patch_autoencoder import PatchAutoencoder
 from lua_lightning.pretrained import WEIGHTS_NAME, ZOO, zoo_names
@@ -35,42 +33,7 @@ def test_every_model_is_small_and_says_where_it_is_from(name):
 
 
 def test_the_expected_models_are_there():
-    assert {"tiny-d16", "tiny-d4", "lua-tiny-d16", "lsr-tiny-d16", "swinir-tiny"} <= set(zoo_names())
-    assert zoo_generators() == ["tiny-sdxl"]
-
-
-def test_the_generator_is_small_and_says_where_it_is_from():
-    files = [path for path in (ZOO / "tiny-sdxl").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 16.5e6
-    card = (ZOO / "tiny-sdxl/README.md").read_text()
-    for fact in ("license:", "**Data**", "**Training**", "**Command**", "seed"):
-        assert fact in card
-
-
-def test_the_generators_latents_look_like_the_codecs():
-    """Trained weights give latents of the codec's spread and smoothness; random ones do not."""
-    generator = Generator.from_pretrained("tiny-sdxl")
-    with torch.no_grad():
-        latents = generator.latents(["a path through a dark green forest of tall trees"], [1], 256, 256, steps=10)
-    assert 0.4 < latents.std() < 2
-    image = generator.codec.decode(latents)
-    assert image.diff(dim=-1).abs().mean() < 0.15
-    red, green, blue = image.mean((0, 2, 3))
-    assert green > red
-    assert green > blue
-
-
-@pytest.mark.parametrize("scale", [2, 4])
-def test_the_rivals_beat_the_bicubic_that_they_start_from(photographs, scale):
-    codec = LatentCodec.from_pretrained("tiny-d16")
-    latents = codec.encode(downscale(photographs, scale))
-    lsr, swinir = (LatentUpscaler.from_pretrained(name) for name in ("lsr-tiny-d16", "swinir-tiny"))
-    with torch.no_grad():
-        in_latents = mean_psnr(codec.decode(lsr(latents, scale)), photographs)
-        small = codec.decode(latents).clamp(-1, 1)
-        in_pixels = mean_psnr(swinir(small, scale), photographs)
-    assert in_latents > mean_psnr(codec.decode(enlarge(latents, scale)), photographs)
-    assert in_pixels > mean_psnr(resize(small, (384, 384)), photographs)
+    assert {"tiny-d16", "tiny-d4", "lua-tiny-d16"} <= set(zoo_names())
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("tiny-d4", 2.0), ("tiny-d16", 0.0)])

@@ -1,0 +1,77 @@
+"""How long a benchmark will take, from one timed pass through the network."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from baselines.contract import Unavailable, World
+from baselines.demofusion import DemoFusion, view_starts
+from baselines.denoising import Denoiser
+from baselines.lsrna import LsrnaSettings
+from baselines.registry import method_class
+from benchmarks.config import BenchConfig
+from lua_lightning.catalogue import GeneratorFacts
+
+ATTENTION = 1.5  # how much more than its area a larger image takes, where it goes through the network whole
+FIXED_SECONDS = 2.0  # of an image's decoding and storing, and of a method's row
+
+
+def native_passes(method: str, factor: int, steps: int | None) -> float:
+    """Return how many passes at the base size an image of a method amounts to, beyond the base image's own.
+
+    Args:
+        method: Its name.
+        factor: Side of the image over the base image's.
+        steps: Denoising steps of every diffusion pass; None takes the method's published number.
+    """
+    whole = factor**2 * ATTENTION
+    if method == "lua-refine":
+        return 0.3 * (steps or 30) * whole
+    if not method_class(method).needs_prompt:
+        return 0.0
+    if method in ("demofusion", "lsrna-demofusion"):
+        settings = method_class(method).settings_type()
+        assert settings is not None
+        published = settings()
+        phases = range(2, factor + 1) if method == DemoFusion.name else [factor]
+        per_step = sum(len(view_starts(2 * phase, 2, 1)) ** 2 + phase**2 for phase in phases)
+        share = published.inversion_depth / published.steps if isinstance(published, LsrnaSettings) else 1.0
+        return (steps or published.steps) * share * per_step
+    return (steps or 30) * whole
+
+
+@torch.inference_mode()
+def seconds_per_pass(world: World, base_size: int) -> float | None:
+    """Return the seconds of one guided pass at the base size; None where the generator is not of SDXL's class."""
+    side = base_size // world.codec.downscale
+    try:
+        denoiser = Denoiser(world.generator, "a lake", (side, side))
+    except Unavailable:
+        return None
+    latents = torch.randn(1, world.codec.channels, side, side, device=world.device)
+    moment = denoiser.timesteps(2)[0]
+    denoiser.predict(latents, moment)
+    if world.device.startswith("cuda"):
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    denoiser.predict(latents, moment)
+    if world.device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def estimate(config: BenchConfig, facts: GeneratorFacts, methods: Sequence[str], images: int, one: float) -> float:
+    """Return about how many seconds a benchmark takes.
+
+    Args:
+        config: The benchmark.
+        facts: Of its generator.
+        methods: Those whose images are missing.
+        images: Prompts of this process.
+        one: Seconds of one pass at the base size.
+    """
+    factor = config.size // facts.base_size(config.size)
+    steps = config.steps or None
+    passes = (steps or facts.steps) + sum(native_passes(name, factor, steps) for name in methods)
+    return images * (passes * one + FIXED_SECONDS * len(methods) * (config.size / 1024) ** 2) + FIXED_SECONDS * 20

@@ -1,0 +1,96 @@
+"""The reconstruction track: held-out photographs, reduced, encoded, enlarged, and compared with themselves."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from baselines.contract import Start, World
+from baselines.registry import build_method
+from benchmarks.config import BenchConfig
+from benchmarks.generation import Failures, enlarging, reason_of
+from lua_lightning.config import CacheConfig
+from lua_lightning.evaluation import image_scores
+from lua_lightning.images import downscale, read_image, resize, to_tensor
+from lua_lightning.pairs import plan_crops
+from lua_lightning.perceptual import available
+from lua_lightning.photos import PhotoSet
+from lua_lightning.statistics import CropScores, read_scores, write_scores
+
+CROP = 512  # pixels of the photograph's crops
+CEILING, PHOTO = "ceiling", "photo-bicubic"  # rows that are no rivals: the codec's round trip; the LR photograph itself
+
+
+def scores_path(folder: Path, name: str) -> Path:
+    """Return where the scores of a row are stored."""
+    return folder / "reconstruction" / f"{name}.json"
+
+
+@torch.inference_mode()
+def score_methods(config: BenchConfig, world: World, folder: Path, scale: int) -> dict[str, list[CropScores]]:
+    """Return the scores of every row on every crop, under PSNR, SSIM and the perceptual distances' names.
+
+    Rows that were scored before are read. Every method begins at the same latents, those of the reduced crop; pixel
+    methods at their decode.
+    """
+    photos = PhotoSet.load(config.photos)
+    cache = CacheConfig(crop_px=CROP, held_out_crops_per_photo=config.crops_per_photo)
+    names = [CEILING, PHOTO, *enlarging(config.methods)]
+    found, missing, failures = {}, [], Failures(folder)
+    for name in names:
+        if scores_path(folder, name).is_file():
+            found[name] = read_scores(scores_path(folder, name))
+        elif name not in failures.reasons():
+            missing.append(name)
+    if not missing:
+        return found
+    crops = list(plan_crops(photos, "test", cache))
+    images = []
+    for crop in crops:
+        image = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+        images.append(image[..., crop.top : crop.top + CROP, crop.left : crop.left + CROP])
+    for name in missing:
+        try:
+            scores = [
+                CropScores(number, crops[number].photo, _scores(name, image, config, world, scale))
+                for number, image in enumerate(images)
+            ]
+        except Exception as error:  # one method's failure is one row's
+            failures.add(name, reason_of(error))
+            continue
+        scores_path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+        write_scores(scores_path(folder, name), scores)
+        found[name] = scores
+    return found
+
+
+def _scores(name: str, image: torch.Tensor, config: BenchConfig, world: World, scale: int) -> dict[str, float]:
+    small = downscale(image, scale)
+    if name == PHOTO:
+        output = resize(small, (CROP, CROP))
+    elif name == CEILING:
+        output = world.decode(world.codec.encode(image.to(world.device)))
+    else:
+        method = build_method(name, world, config.settings.get(name, []))
+        output = method.run(Start(world.codec.encode(small.to(world.device))), CROP).image
+    values = image_scores(output.cpu(), image, available())
+    return {metric: float(value) for metric, value in values.items()}
+
+
+def with_recovery(rows: dict[str, list[CropScores]], name: str) -> list[CropScores]:
+    """Return a row's scores beside those of latent bicubic and of the ceiling, as `statistics.summarise` takes them.
+
+    Args:
+        rows: Scores by row; `latent-bicubic` and the ceiling must be among them for a recovery to be had.
+        name: Of the row.
+    """
+    beside = {"": name, "_bicubic": "latent-bicubic", "_ceiling": CEILING}
+    known = {suffix: row for suffix, row in beside.items() if row in rows}
+    return [
+        replace(
+            own,
+            values={f"x/{metric}": value for metric, value in own.values.items()}
+            | {f"x/psnr{suffix}": rows[row][number].values["psnr"] for suffix, row in known.items() if suffix},
+        )
+        for number, own in enumerate(rows[name])
+    ]

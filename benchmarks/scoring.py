@@ -1,0 +1,192 @@
+"""Rows of results from stored images and scores: every metric with its interval, or why it is unavailable."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.config import BenchConfig
+from benchmarks.distribution import fid, kid_estimate, meaningful
+from benchmarks.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
+from benchmarks.generation import summary
+from benchmarks.reconstruction import CEILING, PHOTO, with_recovery
+from benchmarks.store import Record
+from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.perceptual import EFFNET, LPIPS, distances
+from lua_lightning.photos import PhotoSet
+from lua_lightning.statistics import CropScores, Estimate, intervals, paired_differences
+
+PATCH, PATCHES = 256, 16  # pixels and number per image of the patch metrics; the paper: 1024 px on real models
+PATCH_SEED = 7
+HIGHER_IS_BETTER = {
+    "psnr": True, "ssim": True, "recovery": True, "clip": True,
+    "lpips": False, "perceptual": False, "fid": False, "patch-fid": False, "kid": False, "patch-kid": False,
+}  # fmt: skip
+
+
+def direction(metric: str) -> bool:
+    """Return whether a metric, such as `kid/inception`, is better when higher."""
+    return HIGHER_IS_BETTER[metric.partition("/")[0]]
+
+
+def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
+    """Return the photographs' central squares at their own resolution, stored once."""
+    paths = []
+    for photo in photos.photos:
+        path = folder / photos.sha256[:16] / f"{photo.sha256[:16]}.png"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(photos.path(photo)) as image:
+                side = min(image.size)
+                left, top = ((length - side) // 2 for length in image.size)
+                partial = path.with_suffix(".partial")
+                image.convert("RGB").crop((left, top, left + side, top + side)).save(partial, format="PNG")
+                partial.replace(path)
+        paths.append(path)
+    return tuple(paths)
+
+
+def feature_networks(config: BenchConfig) -> tuple[list[FeatureNetwork], dict[str, str]]:
+    """Return the feature networks that are here, and by name why others are not."""
+    found, missing = [], {}
+    loaders: dict[str, Callable[[], FeatureNetwork]] = {
+        "inception": lambda: inception(Path(config.inception) if config.inception else None),
+        "effnet-lite0": effnet_lite0,
+    }
+    for name, load in loaders.items():
+        try:
+            found.append(load())
+        except UserError as error:
+            missing[name] = str(error)
+    return found, missing
+
+
+class Distributions:
+    """FID, patch-FID, KID and patch-KID of image files against the reference photographs."""
+
+    def __init__(self, config: BenchConfig, cache: Path = Path("cache/features")):
+        self.cache = cache
+        self.networks, self.missing = feature_networks(config)
+        self.reference = reference_images(PhotoSet.load(config.photos), Path("cache/reference"))
+
+    def metrics(self, files: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
+        """Return every metric of a set of images, by name with its feature network."""
+        metrics: dict[str, dict[str, Any]] = {}
+        for patch in ("", "patch-"):
+            side, count = (PATCH, PATCHES) if patch else (None, 1)
+            ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, self.reference))
+            for network in self.networks:
+                features, reference = (extract(network, own, self.cache) for own in (ours, theirs))
+                metrics[f"{patch}kid/{network.name}"] = _kid(features, reference, ours.groups, theirs.groups)
+                metrics[f"{patch}fid/{network.name}"] = _fid(features, reference)
+            for name, reason in self.missing.items():
+                for kind in ("kid", "fid"):
+                    metrics[f"{patch}{kind}/{name}"] = {"unavailable": reason}
+        return metrics
+
+
+def _kid(
+    features: np.ndarray, reference: np.ndarray, groups: np.ndarray, reference_groups: np.ndarray
+) -> dict[str, Any]:
+    try:
+        return asdict(kid_estimate(features, reference, groups, reference_groups))
+    except UserError as error:
+        return {"unavailable": str(error)}
+
+
+def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+    if len(features) < 2:
+        return {"unavailable": "a Frechet distance needs at least 2 images"}
+    entry: dict[str, Any] = {"value": fid(features, reference)}
+    if not meaningful(features, reference):
+        entry["note"] = (
+            f"{len(features)} samples in {features.shape[1]} dimensions: this mostly measures the number of samples, "
+            "read KID instead"
+        )
+    return entry
+
+
+def clip_metric(files: Sequence[Path], prompts: Sequence[str], score: ClipScore | str) -> dict[str, dict[str, Any]]:
+    """Return the mean prompt match with its bootstrap interval over images, or why it is unavailable."""
+    if isinstance(score, str):
+        return {"clip/vit-b-32": {"unavailable": score}}
+    values = score(files, prompts)
+    crops = [CropScores(index, index, {"x/clip": float(value)}) for index, value in enumerate(values)]
+    return {score.name: asdict(intervals(crops)["x/clip"])}
+
+
+def load_clip(config: BenchConfig) -> ClipScore | str:
+    """Return CLIP, or why it is not here."""
+    try:
+        return ClipScore(Path(config.clip) if config.clip else None)
+    except UserError as error:
+        return str(error)
+
+
+def generation_row(
+    name: str, files: tuple[Path, ...], prompts: Sequence[str], records: Sequence[Record] | None, size: int,
+    distributions: Distributions, clip: ClipScore | str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the row of a method, or of a user's folder, in the generation track."""
+    row: dict[str, Any] = {"method": name, "track": "generation", "size": size, "n": len(files)}
+    row["metrics"] = distributions.metrics(files)
+    if len(files) == len(prompts):
+        row["metrics"] |= clip_metric(files, prompts, clip)
+    return row | (summary(records) if records else {})
+
+
+def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[dict[str, Any]]:
+    """Return the rows of the reconstruction track."""
+    unavailable = {name: {"unavailable": reason} for name, reason in distances()[1].items()}
+    results = []
+    for name, own in rows.items():
+        estimates = intervals(with_recovery(rows, name))
+        metrics: dict[str, Any] = {
+            metric: _entry(estimates[f"x/{metric}"])
+            for metric in ("psnr", "ssim", "recovery", LPIPS, EFFNET)
+            if f"x/{metric}" in estimates
+        }
+        results.append(
+            {
+                "method": name,
+                "track": "reconstruction",
+                "size": size,
+                "n": len(own),
+                "rival": name not in (CEILING, PHOTO),
+                "metrics": metrics | unavailable,
+            }
+        )
+    return results
+
+
+def differences(rows: dict[str, list[CropScores]], one: str, other: str) -> dict[str, Estimate]:
+    """Return `one` minus `other` in every paired metric, with the interval of the paired difference.
+
+    Args:
+        rows: Scores of the reconstruction track by row.
+        one: Name of a row.
+        other: Name of another.
+
+    Raises:
+        UserError: A row is not there.
+    """
+    for name in (one, other):
+        if name not in rows:
+            raise unknown_name("row of the reconstruction track", name, rows)
+    found = paired_differences(with_recovery(rows, one), with_recovery(rows, other))
+    wanted = ("psnr", "ssim", "recovery", LPIPS, EFFNET)
+    return {metric: found[f"x/{metric}"] for metric in wanted if f"x/{metric}" in found}
+
+
+def verdict(metric: str, difference: Estimate) -> str:
+    """Return `better`, `worse`, or `no clear difference` where the interval holds zero."""
+    if difference.low <= 0 <= difference.high:
+        return "no clear difference"
+    return "better" if (difference.value > 0) == direction(metric) else "worse"
+
+
+def _entry(estimate: Estimate) -> dict[str, float]:
+    return asdict(estimate)

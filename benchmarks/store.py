@@ -1,0 +1,69 @@
+"""The images of a benchmark: one PNG each, with everything that made it inside, so that a file is a finished job."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from lua_lightning.images import to_uint8
+
+KEY = "lua-lightning"  # of the PNG text that holds the record
+
+
+@dataclass(frozen=True)
+class Record:
+    """What made one image, and what it took.
+
+    Attributes:
+        method: Name of the method.
+        index: Number of the prompt.
+        prompt: Its text.
+        seed: Of the image.
+        size: Side asked for, in pixels.
+        fingerprint: Of the settings that determine the image.
+        seconds: By phase.
+        peak_mib: By phase.
+        shared: Phases that were run once for several methods.
+    """
+
+    method: str
+    index: int
+    prompt: str
+    seed: int
+    size: int
+    fingerprint: str
+    seconds: dict[str, float]
+    peak_mib: dict[str, float]
+    shared: tuple[str, ...] = ()
+
+
+def image_path(folder: Path, method: str, index: int) -> Path:
+    """Return where the image of a prompt is stored."""
+    return folder / "images" / method / f"{index:04d}.png"
+
+
+def write(folder: Path, image: Tensor, record: Record) -> None:
+    """Store an image (1, 3, H, W) in [-1, 1]; a reader never sees half a file."""
+    path = image_path(folder, record.method, record.index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = PngImagePlugin.PngInfo()
+    text.add_text(KEY, json.dumps(asdict(record)))
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(to_uint8(image)).save(partial, format="PNG", pnginfo=text)
+    partial.replace(path)
+
+
+def read(folder: Path, method: str, index: int, fingerprint: str) -> Record | None:
+    """Return the record of a stored image, None where there is none or other settings made it."""
+    path = image_path(folder, method, index)
+    try:
+        with Image.open(path) as image:
+            content: dict[str, Any] = json.loads(image.info[KEY])  # type: ignore[index]
+    except (OSError, KeyError, ValueError):
+        return None
+    record = Record(**{**content, "shared": tuple(content["shared"])})
+    return record if record.fingerprint == fingerprint else None

@@ -1,0 +1,82 @@
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from benchmarks.report import cell, columns_of, markdown, page, pareto, plot
+
+RESULTS = {
+    "protocol": "1",
+    "commit": "0" * 40,
+    "device": "CPU",
+    "generator": "tiny-sdxl",
+    "size": 512,
+    "remark": "small",
+    "differences": {"latent-bicubic": {"psnr": {"value": 6.0, "low": 5.0, "high": 7.0, "lua_is": "better"}}},
+    "failures": {"hidiffusion": "another UNet is needed"},
+    "rows": [
+        {
+            "method": method,
+            "track": track,
+            "size": 512,
+            "n": 3,
+            "metrics": {
+                metric: {"value": value, "low": value - 1, "high": value + 1},
+                "fid/inception": {"unavailable": "no weights </script>"},
+            },
+            **({"seconds": {"generate": 1.0, "total": seconds}, "peak_memory_mib": 800.4} if seconds else {}),
+        }
+        for method, track, metric, value, seconds in (
+            ("lua", "reconstruction", "psnr", 32.0, None),
+            ("latent-bicubic", "reconstruction", "psnr", 26.0, None),
+            ("lua", "generation", "kid/effnet-lite0", 0.1234, 2.0),
+            ("latent-bicubic", "generation", "kid/effnet-lite0", 0.5, 1.5),
+        )
+    ],
+}
+
+
+def test_the_table_has_every_number_and_every_reason():
+    text = markdown(RESULTS)
+    assert "| lua | 3 | 32.00 [31.00, 33.00] |" in text
+    assert "| lua | 3 | 0.123 [-0.877, 1.123] | 2.00 | 800 |" in text
+    assert "| latent-bicubic | 6.000 [5.000, 7.000] better |" in text
+    assert "- hidiffusion: another UNet is needed" in text
+    assert "- fid/inception: no weights" in text
+    assert columns_of(RESULTS["rows"]) == ["psnr", "kid/effnet-lite0"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (None, "-"),
+        ({"unavailable": "why"}, "-"),
+        ({"value": 0.00123}, "0.0012"),
+        ({"value": 250.0, "note": "few samples"}, "250.00*"),
+    ],
+)
+def test_a_cell_shows_what_is_known(entry, text):
+    assert cell(entry) == text
+
+
+def test_the_front_holds_what_nothing_beats_in_both():
+    points = [(1.0, 5.0), (2.0, 4.0), (3.0, 7.0), (1.0, 6.0), (4.0, 7.0)]
+    assert pareto(points, higher=True) == [3, 2]
+    assert pareto(points, higher=False) == [0, 1]
+
+
+def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
+    figure = tmp_path / "plot.png"
+    plot(RESULTS, "psnr").savefig(figure)
+    images = {}
+    for method in ("lua", "latent-bicubic"):
+        Image.new("RGB", (32, 32), "red").save(tmp_path / f"{method}.png")
+        images[method] = [tmp_path / f"{method}.png"]
+    text = page(RESULTS, images, ["a lake <b>"], figure)
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    data = json.loads(re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1])
+    assert data["prompts"] == ["a lake <b>"]
+    assert data["unavailable"]["fid/inception"] == "no weights </script>"
+    assert data["images"]["lua"][0].startswith("data:image/jpeg;base64,")
+    assert data["higher"] == {"psnr": True, "kid/effnet-lite0": False}

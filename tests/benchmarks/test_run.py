@@ -1,0 +1,142 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from benchmarks import generation
+from benchmarks.config import BenchConfig, resolve
+from benchmarks.run import folder_of, main
+from benchmarks.store import image_path
+from lua_lightning.catalogue import GENERATORS
+from lua_lightning.errors import UserError
+from lua_lightning.tiny_sdxl import build_tiny_sdxl
+from tests.conftest import write_photo_set
+from tests.lua_lightning.pipelines import SMALL_SDXL
+
+METHODS = ["latent-bicubic", "lua", "hidiffusion"]
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    """A benchmark that takes seconds: two prompts at few steps, on photographs large enough for one crop each."""
+    pipe = build_tiny_sdxl(dataclasses.replace(SMALL_SDXL, latent_channels=16))
+    pipe.save_pretrained(tmp_path / "generator")
+    small = dataclasses.replace(GENERATORS["tiny-sdxl"], source=str(tmp_path / "generator"))
+    monkeypatch.setitem(GENERATORS, "tiny-sdxl", small)
+    photos = write_photo_set(tmp_path / "photos", ["train", "val", "test", "test"], size=512)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return [
+        "512",
+        f"methods={json.dumps(METHODS)}",
+        "prompts=2",
+        "steps=2",
+        "crops_per_photo=1",
+        f"photos={photos}",
+        "out=runs",
+    ]
+
+
+def results_of(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def without_timings(path):
+    content = json.loads(Path(path).read_text())
+    for row in content["rows"]:
+        for key in ("seconds", "seconds_spread", "peak_memory_mib"):
+            row.pop(key, None)
+    return content
+
+
+def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
+    assert main(arguments) == 0
+    line = results_of(capsys)
+    content = json.loads(Path(line["results"]).read_text())
+    rows = {(row["method"], row["track"]): row for row in content["rows"]}
+    assert set(rows) == {
+        (name, track) for name in ("latent-bicubic", "lua") for track in ("reconstruction", "generation")
+    } | {("ceiling", "reconstruction"), ("photo-bicubic", "reconstruction")}
+    assert "other layers" in content["failures"]["hidiffusion"]
+    lua = rows["lua", "reconstruction"]["metrics"]
+    assert 0 < lua["recovery"]["value"] < 1
+    assert lua["psnr"]["low"] <= lua["psnr"]["value"] <= lua["psnr"]["high"]
+    assert "unavailable" in lua["lpips/alex"] or lua["lpips/alex"]["value"] > 0
+    difference = content["differences"]["latent-bicubic"]["psnr"]
+    bicubic = rows["latent-bicubic", "reconstruction"]["metrics"]["psnr"]["value"]
+    assert difference["value"] == pytest.approx(lua["psnr"]["value"] - bicubic)
+    assert difference["lua_is"] == "better"
+    generated = rows["lua", "generation"]
+    assert generated["n"] == 2
+    assert {"generate", "upscale", "decode", "total"} == set(generated["seconds"])
+    assert "note" in generated["metrics"]["fid/effnet-lite0"]
+    assert generated["metrics"]["kid/effnet-lite0"]["low"] < generated["metrics"]["kid/effnet-lite0"]["high"]
+    assert Path(line["report"]).stat().st_size > 50_000
+    client = mlflow.MlflowClient()
+    parent = client.get_run(line["run_id"])
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{line['run_id']}'")
+    numbers = {child.data.tags["method"]: child.data.metrics for child in children}
+    assert set(numbers) == {"latent-bicubic", "lua", "ceiling", "photo-bicubic"}
+    assert numbers["lua"]["bench/512/psnr"] == pytest.approx(lua["psnr"]["value"])
+    assert numbers["lua"]["bench/512/seconds/total"] == pytest.approx(generated["seconds"]["total"])
+    artifacts = {item.path for item in client.list_artifacts(line["run_id"])}
+    assert {"results.json", "results.md", "report.html", "fidelity.png", "prompts.txt"} <= artifacts
+    assert "lua" in (Path(line["results"]).parent / "results.md").read_text()
+
+
+def test_a_killed_benchmark_goes_on_with_what_is_missing(arguments, capsys, monkeypatch):
+    assert main(arguments) == 0
+    whole = without_timings(results_of(capsys)["results"])
+    folder = next(Path("runs").iterdir())
+    for path in (image_path(folder, "lua", 1), folder / "reconstruction/lua.json"):
+        path.unlink()
+    kept = image_path(folder, "lua", 0).stat().st_mtime_ns
+    asked = []
+    make = generation._make
+    monkeypatch.setattr(generation, "_make", lambda *args: asked.append(args[2]) or make(*args))
+    assert main(arguments) == 0
+    assert [(job.method, job.index) for job in asked] == [("lua", 1)]
+    assert image_path(folder, "lua", 0).stat().st_mtime_ns == kept
+    assert without_timings(results_of(capsys)["results"]) == whole
+
+
+def test_one_methods_failure_is_its_row_alone(arguments, capsys, monkeypatch):
+    make = generation._make
+
+    def broken(method, *rest):
+        if method.name == "lua":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 3 TiB")
+        return make(method, *rest)
+
+    monkeypatch.setattr(generation, "_make", broken)
+    assert main(arguments) == 0
+    content = json.loads(Path(results_of(capsys)["results"]).read_text())
+    assert content["failures"]["lua"] == "out of memory"
+    assert [row["method"] for row in content["rows"] if row["track"] == "generation"] == ["latent-bicubic"]
+
+
+def test_other_settings_are_another_folder():
+    one = BenchConfig()
+    assert folder_of(one) == folder_of(dataclasses.replace(one, experiment="other"))
+    assert folder_of(one) != folder_of(dataclasses.replace(one, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"methods": ("lau",)}, "did you mean 'lua'"),
+        ({"size": 700}, "512, 1024, 2048, 4096"),
+        ({"folders": {"lua": "x"}}, "needs another name"),
+        ({"steps": -1}, "steps=-1"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes, match):
+    with pytest.raises(UserError, match=match):
+        resolve(dataclasses.replace(BenchConfig(), **changes), GENERATORS["tiny-sdxl"])
+
+
+def test_real_models_run_the_published_steps():
+    config = resolve(BenchConfig(size=1024, generator="sdxl"), GENERATORS["sdxl"])
+    assert (config.prompts, config.steps) == (1000, 0)
