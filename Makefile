@@ -117,7 +117,7 @@ test: setup ## run the test suite
 
 .PHONY: test-slow
 test-slow: setup ## run the long checks (speed proofs, servers that die, kill and resume)
-	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+	@$(BIN)/python -m pytest -q -rs -m slow $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style and types
