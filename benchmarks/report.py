@@ -119,6 +119,7 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
         axes.annotate(name, (seconds, value), (5, 5), textcoords="offset points", fontsize=8, weight=weight)
     better = "higher" if direction(metric) else "lower"
     axes.set(xscale="log", xlabel="seconds per image", ylabel=f"{metric} ({better} is better)")
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
     figure.tight_layout()
     return figure

@@ -116,7 +116,7 @@ def announce(config: BenchConfig, facts: GeneratorFacts, world: World, methods: 
     one = seconds_per_pass(world, facts.base_size(config.size)) if methods else None
     if one is not None:
         minutes = estimate(config, facts, methods, max(1, images), one) / 60
-        text = f"{images} images by each of {len(methods)} methods: about {minutes:.0f} minutes"
+        text = f"{images} images by each of {len(methods)} methods: about {max(1, round(minutes))} min"
         Console(stderr=True).print(text, highlight=False)
 
 
