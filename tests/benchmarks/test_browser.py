@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.report import page, plot
-from tests.benchmarks.test_report import RESULTS
+from tests.benchmarks.test_bench_report import RESULTS
 
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 COLOURS = {"latent-bicubic": (255, 0, 0), "lua": (0, 0, 255)}
