@@ -124,19 +124,16 @@ class Method(ABC):
         name: Of the row in the benchmark.
         enlarges: It begins at the base latents, so that it can also enlarge a photograph's; else it samples anew.
         needs_prompt: It asks the generator, so a photograph without a prompt is not enough.
+        settings_type: Dataclass of its own settings; None when it has none.
     """
 
     name: ClassVar[str]
     enlarges: ClassVar[bool] = True
     needs_prompt: ClassVar[bool] = False
+    settings_type: ClassVar[type | None] = None
 
     def __init__(self, world: World, settings: Any = None):
         self.world, self.settings = world, settings
-
-    @classmethod
-    def settings_type(cls) -> type | None:
-        """Return the dataclass of the method's own settings; None when it has none."""
-        return None
 
     def check(self, size: int) -> None:  # noqa: B027 - most methods have nothing to refuse
         """Refuse at once what cannot work.

@@ -20,7 +20,7 @@ from baselines.denoising import Corner, Denoiser
 
 @dataclass
 class FusionSettings:
-    """Settings of the denoising steps that DemoFusion and LSRNA share, as published."""
+    """Settings of DemoFusion, as published; LSRNA has the same and more."""
 
     steps: int = 40
     view_batch: int = 4  # windows or sub-latents that go through the network at once
@@ -198,20 +198,12 @@ def fused_denoising(
     return latents
 
 
-@dataclass
-class DemoFusionSettings(FusionSettings):
-    """Settings of DemoFusion."""
-
-
 class DemoFusion(Method):
     """DemoFusion: the image grows by one native side per phase, each phase denoised from the one before."""
 
     name = "demofusion"
     needs_prompt = True
-
-    @classmethod
-    def settings_type(cls) -> type:
-        return DemoFusionSettings
+    settings_type = FusionSettings
 
     def make(self, start: Start, size: int, clock: Clock) -> Tensor:
         settings, base = self.settings, start.latents

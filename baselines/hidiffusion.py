@@ -2,31 +2,21 @@
 
 import importlib
 import sys
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from baselines.clock import Clock
 from baselines.contract import Start, Unavailable
-from baselines.simple import Direct, DirectSettings
+from baselines.simple import Direct
 
 # The package imports a module by the path that it had in older releases of diffusers.
 MOVED = {"diffusers.pipelines.controlnet.multicontrolnet": "diffusers.models.controlnets.multicontrolnet"}
 
 
-@dataclass
-class HiDiffusionSettings(DirectSettings):
-    """Settings of HiDiffusion, as published: those of direct sampling."""
-
-
 class HiDiffusion(Direct):
-    """Direct sampling with a resolution-aware UNet and windowed attention."""
+    """Direct sampling, with its settings, through a resolution-aware UNet and windowed attention."""
 
     name = "hidiffusion"
-
-    @classmethod
-    def settings_type(cls) -> type:
-        return HiDiffusionSettings
 
     def check(self, size: int) -> None:
         package = self._package()

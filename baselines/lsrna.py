@@ -5,6 +5,7 @@ over the last part of the schedule.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import torch
@@ -58,15 +59,16 @@ class LsrnaDemoFusion(DemoFusion):
     """LSRNA-DemoFusion: LSR, region-wise noise, and DemoFusion's steps straight at the target size."""
 
     name = "lsrna-demofusion"
+    settings_type = LsrnaSettings
 
-    @classmethod
-    def settings_type(cls) -> type:
-        return LsrnaSettings
+    @cached_property
+    def _lsr(self) -> Lsr:
+        return Lsr(self.world, LsrSettings(self.settings.weights))
 
     def make(self, start: Start, size: int, clock: Clock) -> Tensor:
         settings, base = self.settings, start.latents
         factor = self.scale(start, size)
-        network = Lsr(self.world, LsrSettings(settings.weights)).network()
+        network = self._lsr.network  # loading is not a phase
         with clock.phase("upscale"):
             latents = upscale_latents(network, self.world.codec, base, factor)
             density = edge_density(self.world.decode(base), *latents.shape[-2:])

@@ -41,9 +41,8 @@ def build_method(name: str, world: World, overrides: list[str] | None = None) ->
         UserError: The name or a setting is unknown, or a value has the wrong type.
     """
     kind = method_class(name)
-    settings = kind.settings_type()
-    if settings is None:
+    if kind.settings_type is None:
         if overrides:
             raise unknown_name(f"setting of {name}:", overrides[0], ["none, it has no settings"])
         return kind(world)
-    return kind(world, load_config(settings, None, overrides or []))
+    return kind(world, load_config(kind.settings_type, None, overrides or []))

@@ -34,10 +34,7 @@ class Direct(Method):
     name = "direct"
     enlarges = False
     needs_prompt = True
-
-    @classmethod
-    def settings_type(cls) -> type:
-        return DirectSettings
+    settings_type = DirectSettings
 
     def make(self, start: Start, size: int, clock: Clock) -> Tensor:
         assert start.prompt is not None

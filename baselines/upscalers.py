@@ -26,8 +26,9 @@ class Lua(Method):
 
     name = "lua"
 
+    @cached_property
     def network(self) -> LatentUpscaler:
-        """Return the network that enlarges the latents."""
+        """The network that enlarges the latents."""
         return self.world.adapter
 
     def upscale(self, start: Start, size: int, clock: Clock) -> Tensor:
@@ -35,10 +36,10 @@ class Lua(Method):
         scale = self.scale(start, size)
         with clock.phase("upscale"):
             tile = LATENT_TILE // self.world.codec.downscale // scale
-            return upscale_latents(self.network(), self.world.codec, start.latents, scale, tile=tile)
+            return upscale_latents(self.network, self.world.codec, start.latents, scale, tile=tile)
 
     def make(self, start: Start, size: int, clock: Clock) -> Tensor:
-        check_pair(self.network(), self.world.codec)
+        check_pair(self.network, self.world.codec)
         latents = self.upscale(start, size, clock)
         with clock.phase("decode"):
             return self.world.decode(latents)
@@ -55,16 +56,10 @@ class Lsr(Lua):
     """LSRNA's latent super-resolver alone (arXiv 2503.18446): a LIIF head on a SwinIR trunk, any scale."""
 
     name = "lsr"
-
-    @classmethod
-    def settings_type(cls) -> type:
-        return LsrSettings
-
-    def network(self) -> LatentUpscaler:
-        return self._network
+    settings_type = LsrSettings
 
     @cached_property
-    def _network(self) -> LatentUpscaler:
+    def network(self) -> LatentUpscaler:
         return LatentUpscaler.from_pretrained(self.settings.weights).to(self.world.device)
 
 
@@ -80,10 +75,7 @@ class SwinIRMethod(Method):
     """SwinIR in pixels after the decoder (arXiv 2108.10257): the adapter's trunk and heads on RGB."""
 
     name = "swinir"
-
-    @classmethod
-    def settings_type(cls) -> type:
-        return SwinIRSettings
+    settings_type = SwinIRSettings
 
     def _enlarge(self, images: Tensor, scale: int) -> Tensor:
         model = self._model(scale)
@@ -158,10 +150,7 @@ class LuaRefine(Lua):
 
     name = "lua-refine"
     needs_prompt = True
-
-    @classmethod
-    def settings_type(cls) -> type:
-        return RefineSettings
+    settings_type = RefineSettings
 
     def make(self, start: Start, size: int, clock: Clock) -> Tensor:
         latents = self.upscale(start, size, clock)

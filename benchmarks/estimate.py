@@ -31,7 +31,7 @@ def native_passes(method: str, factor: int, steps: int | None) -> float:
     if not method_class(method).needs_prompt:
         return 0.0
     if method in ("demofusion", "lsrna-demofusion"):
-        settings = method_class(method).settings_type()
+        settings = method_class(method).settings_type
         assert settings is not None
         published = settings()
         phases = range(2, factor + 1) if method == DemoFusion.name else [factor]

@@ -1,7 +1,6 @@
 """Feature networks of the distribution metrics, and features extracted once per image set and kept by content."""
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,8 +207,3 @@ def _cached_clip(model: str) -> Path:
         f"the CLIP weights of {model} ({CLIP_WEIGHTS}) are not in the hub's cache: fetch them with `make clip`, or "
         "name a local file with --clip"
     )
-
-
-def installed(package: str) -> bool:
-    """Return whether a package can be imported."""
-    return importlib.util.find_spec(package) is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from baselines.clock import PHASES
-from baselines.contract import Start, World
+from baselines.contract import World
 from baselines.measure import Measured, measure_apart
 from baselines.registry import METHODS, method_class
 from lua_lightning.catalogue import find_generator
@@ -32,11 +32,10 @@ def measure_all(
         results[size] = {}
         for name in names:
             kind = method_class(name)
-            own = start if kind.enlarges else Start(None, PROMPT, SEED)
             slow = kind.needs_prompt  # a diffusion pass of its own: once, after no warm-up
             counts = (1, 0) if slow else (repeats, warmups)
             try:
-                results[size][name] = measure_apart(name, world, own, size, [], *counts)
+                results[size][name] = measure_apart(name, world, start, size, [], *counts)
             except UserError as error:
                 results[size][name] = str(error)
             print(f"{size} px: {name} done", file=sys.stderr)

@@ -41,7 +41,7 @@ from benchmarks.scoring import (
     reconstruction_rows,
     verdict,
 )
-from benchmarks.store import read
+from benchmarks.store import Record, read
 from lua_lightning.catalogue import GeneratorFacts, find_generator
 from lua_lightning.config import load_config, to_yaml
 from lua_lightning.doctor import run_info
@@ -67,8 +67,18 @@ def folder_of(config: BenchConfig) -> Path:
     return Path(config.out) / f"{config.size}-{Path(config.generator).name}-{mark}"
 
 
-def run(config: BenchConfig, facts: GeneratorFacts, fabric: Fabric) -> dict[str, Any] | None:
-    """Make what is missing of a benchmark, each process its share, and return the results; None but on rank zero."""
+def run(
+    config: BenchConfig, facts: GeneratorFacts, fabric: Fabric
+) -> tuple[dict[str, Any], dict[str, tuple[Path, ...]]] | None:
+    """Make what is missing of a benchmark, each process its share.
+
+    Returns:
+        The results and the images of each row, in the order of prompts; None but on rank zero.
+
+    Raises:
+        UserError: A folder of images made elsewhere holds none; told before anything is made.
+    """
+    brought = {name: images_in(path) for name, path in config.folders.items()}
     folder, base_size = folder_of(config), facts.base_size(config.size)
     folder.mkdir(parents=True, exist_ok=True)
     prompts = read_prompts(config.prompts)
@@ -86,7 +96,9 @@ def run(config: BenchConfig, facts: GeneratorFacts, fabric: Fabric) -> dict[str,
     if not fabric.is_global_zero:
         return None
     scores = score_methods(config, world, folder, config.size // base_size)
-    return {
+    records = records_of(config, prompts, folder, base_size)
+    images = {name: paths_of(own, folder) for name, own in records.items()} | brought
+    results = {
         "protocol": PROTOCOL,
         **run_info(),
         "generator": facts.name,
@@ -97,8 +109,9 @@ def run(config: BenchConfig, facts: GeneratorFacts, fabric: Fabric) -> dict[str,
         "config": asdict(config),
         "failures": Failures(folder).reasons(),
         "differences": to_lua(scores),
-        "rows": rows_of(config, prompts, folder, base_size, scores),
+        "rows": rows_of(config, prompts, records, images, scores),
     }
+    return results, images
 
 
 def missing_methods(config: BenchConfig, jobs: Sequence[Job], folder: Path, base_size: int) -> list[str]:
@@ -133,17 +146,18 @@ def to_lua(scores: dict[str, list[CropScores]]) -> dict[str, dict[str, dict[str,
 
 
 def rows_of(
-    config: BenchConfig, prompts: Sequence[str], folder: Path, base_size: int, scores: dict[str, Any]
+    config: BenchConfig,
+    prompts: Sequence[str],
+    records: Mapping[str, Sequence[Record]],
+    images: Mapping[str, tuple[Path, ...]],
+    scores: dict[str, list[CropScores]],
 ) -> list[dict[str, Any]]:
-    """Return the rows of both tracks."""
+    """Return the rows of both tracks; images made elsewhere have no records."""
     distributions, clip = Distributions(config), load_clip(config)
-    rows = reconstruction_rows(scores, config.size)
-    for name, records in records_of(config, prompts, folder, base_size).items():
-        files = paths_of(records, folder)
-        rows.append(generation_row(name, files, prompts, records, config.size, distributions, clip))
-    for name, path in config.folders.items():
-        rows.append(generation_row(name, images_in(path), prompts, None, config.size, distributions, clip))
-    return rows
+    return reconstruction_rows(scores, config.size) + [
+        generation_row(name, files, prompts, records.get(name), config.size, distributions, clip)
+        for name, files in images.items()
+    ]
 
 
 def images_in(path: str) -> tuple[Path, ...]:
@@ -158,10 +172,8 @@ def images_in(path: str) -> tuple[Path, ...]:
     return files
 
 
-def write(
-    results: Mapping[str, Any], config: BenchConfig, folder: Path
-) -> tuple[dict[str, Path], dict[str, Sequence[Path]]]:
-    """Write results, table, plot and report; return where they are, and the images of each row."""
+def write(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, Path]:
+    """Write results, table, plot and report, and return where they are."""
     paths = {
         "results": folder / "results.json",
         "table": folder / "results.md",
@@ -173,12 +185,8 @@ def write(
     metric = next((name for name in ("psnr", EFFNET, "patch-kid/effnet-lite0") if joined(results, name)), None)
     if metric:
         plot(results, metric).savefig(paths["plot"])
-    prompts = results["prompts"]
-    records = records_of(config, prompts, folder, results["base_size"])
-    images: dict[str, Sequence[Path]] = {name: paths_of(own, folder) for name, own in records.items()}
-    images |= {name: images_in(path) for name, path in config.folders.items()}
-    paths["report"].write_text(page(results, images, prompts, paths["plot"]))
-    return paths, images
+    paths["report"].write_text(page(results, images, results["prompts"], paths["plot"]))
+    return paths
 
 
 def print_card(results: Mapping[str, Any]) -> None:
@@ -217,10 +225,11 @@ def main(arguments: list[str] | None = None) -> int:
         fabric.launch()
         with tracker_of(config, folder, f"bench-{config.size}", TAGS) as parent:
             parent.log_run_start(to_yaml(config))
-            results = run(config, facts, fabric)
-            if results is None:
+            done = run(config, facts, fabric)
+            if done is None:
                 return 0
-            paths, images = write(results, config, folder)
+            results, images = done
+            paths = write(results, images, folder)
             record(results, images, paths, config, folder, parent)
             run_id = parent.run_id
     except UserError as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from benchmarks.config import BenchConfig
 from benchmarks.distribution import fid, kid_estimate, meaningful
@@ -15,6 +14,7 @@ from benchmarks.generation import summary
 from benchmarks.reconstruction import CEILING, PHOTO, with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.images import read_image, write_image
 from lua_lightning.perceptual import EFFNET, LPIPS, distances
 from lua_lightning.photos import PhotoSet
 from lua_lightning.statistics import CropScores, Estimate, intervals, paired_differences
@@ -38,13 +38,10 @@ def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
     for photo in photos.photos:
         path = folder / photos.sha256[:16] / f"{photo.sha256[:16]}.png"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(photos.path(photo)) as image:
-                side = min(image.size)
-                left, top = ((length - side) // 2 for length in image.size)
-                partial = path.with_suffix(".partial")
-                image.convert("RGB").crop((left, top, left + side, top + side)).save(partial, format="PNG")
-                partial.replace(path)
+            image = read_image(photos.path(photo))
+            side = min(photo.width, photo.height)
+            top, left = (photo.height - side) // 2, (photo.width - side) // 2
+            write_image(path, image[top : top + side, left : left + side])
         paths.append(path)
     return tuple(paths)
 
@@ -145,7 +142,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
     for name, own in rows.items():
         estimates = intervals(with_recovery(rows, name))
         metrics: dict[str, Any] = {
-            metric: _entry(estimates[f"x/{metric}"])
+            metric: asdict(estimates[f"x/{metric}"])
             for metric in ("psnr", "ssim", "recovery", LPIPS, EFFNET)
             if f"x/{metric}" in estimates
         }
@@ -186,7 +183,3 @@ def verdict(metric: str, difference: Estimate) -> str:
     if difference.low <= 0 <= difference.high:
         return "no clear difference"
     return "better" if (difference.value > 0) == direction(metric) else "worse"
-
-
-def _entry(estimate: Estimate) -> dict[str, float]:
-    return asdict(estimate)

@@ -1,15 +1,14 @@
 """The images of a benchmark: one PNG each, with everything that made it inside, so that a file is a finished job."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 
-from lua_lightning.images import to_uint8
+from lua_lightning.images import write_image
 
 KEY = "lua-lightning"  # of the PNG text that holds the record
 
@@ -48,13 +47,7 @@ def image_path(folder: Path, method: str, index: int) -> Path:
 
 def write(folder: Path, image: Tensor, record: Record) -> None:
     """Store an image (1, 3, H, W) in [-1, 1]; a reader never sees half a file."""
-    path = image_path(folder, record.method, record.index)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = PngImagePlugin.PngInfo()
-    text.add_text(KEY, json.dumps(asdict(record)))
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(to_uint8(image)).save(partial, format="PNG", pnginfo=text)
-    partial.replace(path)
+    write_image(image_path(folder, record.method, record.index), image, {KEY: json.dumps(asdict(record))})
 
 
 def read(folder: Path, method: str, index: int, fingerprint: str) -> Record | None:

@@ -1,4 +1,4 @@
-"""Remake the picture of what every method makes of three prompts, and its table of seconds.
+"""Remake the picture of what every method makes of three prompts, with the seconds that it took.
 
 Command: make contact-sheet
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
-from baselines.contract import Outcome, Start, World
+from baselines.contract import Outcome, World
 from baselines.registry import METHODS, build_method
 from lua_lightning.images import to_uint8
 
@@ -29,7 +29,7 @@ def images_of(world: World, prompt: str) -> dict[str, Outcome]:
     for name in track(METHODS, description=prompt[:30]):
         method = build_method(name, world)
         if name != "hidiffusion":  # which the embedded UNet does not allow
-            outcomes[name] = method.run(start if method.enlarges else Start(None, prompt, SEED), SIZE)
+            outcomes[name] = method.run(start, SIZE)
     return outcomes
 
 

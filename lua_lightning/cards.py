@@ -143,7 +143,7 @@ def generator_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> s
         f"{config['learning_rate']:g}, averaged weights, seed {config['seed']}, {results['minutes']:.0f} minutes on "
         f"{results['threads']} CPU thread(s); last loss {results['loss']:.4f}.",
         "- **Command**: `make zoo-generator`",
-        '- **Autoencoder**: none in this folder; pass `vae=CodecAutoencoder.of("tiny-d16")` to `from_pretrained`.',
+        '- **Autoencoder**: none in this folder; pass `vae=CodecAutoencoder("tiny-d16")` to `from_pretrained`.',
         "",
     ]
     return "\n".join(lines)

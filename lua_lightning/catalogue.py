@@ -1,7 +1,6 @@
 """The generators known by name, and where their weights are; light enough to be asked before torch is imported."""
 
 import json
-import os
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,7 +140,7 @@ def hub_answers(seconds: float = PROBE_SECONDS) -> bool:
     """Return whether the hub accepts a connection within `seconds`; never when HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE") == "1":
+    if constants.HF_HUB_OFFLINE:
         return False
     address = urlparse(constants.ENDPOINT)
     answers: list[bool] = []

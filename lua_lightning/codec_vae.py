@@ -1,6 +1,7 @@
 """A LatentCodec in the shape that diffusers' pipelines expect of their autoencoder."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -19,23 +20,16 @@ class CodecAutoencoder(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(
-        self,
-        codec: str = "tiny-d16",
-        latent_channels: int = 16,
-        block_out_channels: tuple[int, ...] = (1, 1, 1, 1),  # of which pipelines read the length: downscale 2**3
-        scaling_factor: float = 1.0,
-        force_upcast: bool = False,
-    ):
+    def __init__(self, codec: str = "tiny-d16"):
         super().__init__()
         self.latent_codec = LatentCodec.from_pretrained(codec)
-
-    @classmethod
-    def of(cls, name: str) -> "CodecAutoencoder":
-        """Return the wrapper of the codec called `name`."""
-        codec = LatentCodec.from_pretrained(name)
-        levels = codec.downscale.bit_length()
-        return cls(name, codec.channels, (1,) * levels)
+        levels = self.latent_codec.downscale.bit_length()  # pipelines read the downscale off the number of blocks
+        self.register_to_config(
+            latent_channels=self.latent_codec.channels,
+            block_out_channels=(1,) * levels,
+            scaling_factor=1.0,
+            force_upcast=False,
+        )
 
     def encode(self, images: Tensor) -> SimpleNamespace:
         """Return `latent_dist` with `sample` and `mode` of images (N, 3, H, W) in [-1, 1]; there is no randomness."""
@@ -47,3 +41,12 @@ class CodecAutoencoder(ModelMixin, ConfigMixin):
         """Return images (N, 3, 8H, 8W) of normalised latents (N, C, H, W), as `sample` or in a tuple."""
         images = self.latent_codec.decode(latents)
         return DecoderOutput(sample=images) if return_dict else (images,)
+
+
+def codec_of(vae: Any, source: str) -> LatentCodec:
+    """Return the codec of a pipeline's autoencoder: the one that it wraps, or one around it.
+
+    Raises:
+        UserError: Its class is no known autoencoder.
+    """
+    return vae.latent_codec if isinstance(vae, CodecAutoencoder) else LatentCodec.of(vae, source)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lua_lightning.catalogue import GeneratorFacts, find_generator
 from lua_lightning.codec import LatentCodec
-from lua_lightning.codec_vae import CodecAutoencoder
+from lua_lightning.codec_vae import CodecAutoencoder, codec_of
 from lua_lightning.errors import UserError
 
 UNIT = 16  # sides in pixels are multiples of this: 8 for the autoencoder, 2 for the cells that FLUX packs
@@ -94,7 +94,7 @@ class Generator:
             settings["variant"] = facts.variant
         codec = codec or facts.codec
         if codec:
-            settings["vae"] = CodecAutoencoder.of(codec)
+            settings["vae"] = CodecAutoencoder(codec)
         try:
             with quiet_loading():
                 pipe = diffusers.DiffusionPipeline.from_pretrained(facts.source, **settings)
@@ -108,8 +108,7 @@ class Generator:
         own: Any = pipe.vae
         if getattr(own.config, "force_upcast", False):  # as its authors mark an autoencoder that overflows in float16
             own.to(torch.float32)
-        latent_codec = own.latent_codec if isinstance(own, CodecAutoencoder) else LatentCodec.of(own, facts.source)
-        return cls(pipe, latent_codec, facts)
+        return cls(pipe, codec_of(own, facts.source), facts)
 
     @property
     def device(self) -> torch.device:

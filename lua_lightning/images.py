@@ -3,13 +3,14 @@
 import io
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from torch import Tensor
 
 from lua_lightning.errors import UserError
@@ -92,20 +93,29 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return levels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def write_image(path: str | Path, image: Tensor | np.ndarray) -> None:
+def write_image(path: str | Path, image: Tensor | np.ndarray, text: Mapping[str, str] | None = None) -> None:
     """Write an image as PNG, JPEG or WebP, by the path's suffix; a reader never sees half a file.
 
     Args:
         path: Where to; its folder is made when missing.
         image: A tensor as `to_uint8` takes it, or a uint8 (H, W, 3) array.
+        text: What a PNG file holds beside its pixels, by keyword.
 
     Raises:
         UserError: The suffix is not one of `WRITERS`.
+        ValueError: There is `text` for a file that is not PNG.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
         raise UserError(f"{path} cannot be written: the suffix must be one of {', '.join(WRITERS)}")
     file_format, options = WRITERS[path.suffix.lower()]
+    if text:
+        if file_format != "PNG":
+            raise ValueError(f"{path} cannot hold text: only PNG files do")
+        info = PngImagePlugin.PngInfo()
+        for keyword, value in text.items():
+            info.add_text(keyword, value)
+        options = {**options, "pnginfo": info}
     array = to_uint8(image) if isinstance(image, Tensor) else image
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")

@@ -27,6 +27,11 @@ T = TypeVar("T")
 SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
 
 
+def warmed_up(decay: float, updates: int) -> float:
+    """Return the decay of an exponential average after `updates` updates: small at first, `decay` in the end."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class AveragedAdapter(AveragedModel):
     """Exponential moving average of the adapter's weights.
 
@@ -37,7 +42,7 @@ class AveragedAdapter(AveragedModel):
     def __init__(self, adapter: LatentUpscaler, decay: float, warmup: bool):
         @torch.no_grad()
         def average(ours: Any, theirs: Any, updates: Tensor | int) -> None:
-            now = min(decay, (1 + int(updates)) / (10 + int(updates))) if warmup else decay
+            now = warmed_up(decay, int(updates)) if warmup else decay
             torch._foreach_lerp_(list(ours), list(theirs), 1 - now)
 
         super().__init__(adapter, multi_avg_fn=average)

@@ -66,7 +66,12 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
 
 
 def encode_crops(
-    photos: PhotoSet, crops: list[Crop], codec: LatentCodec, config: CacheConfig, pixels: bool
+    photos: PhotoSet,
+    crops: list[Crop],
+    codec: LatentCodec,
+    through: LatentCodec | None,
+    config: CacheConfig,
+    pixels: bool,
 ) -> dict[str, Tensor]:
     """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, with `pixels`, the 8-bit `image`."""
     opened: tuple[int, Tensor] | None = None
@@ -77,7 +82,6 @@ def encode_crops(
         rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)
         images.append(dihedral(opened[1][..., rows, columns], crop.symmetry))
     dtype = getattr(torch, config.dtype)
-    through = LatentCodec.from_pretrained(config.through) if config.through else None
     tensors: dict[str, list[Tensor]] = {"hr": [], "lr_x2": [], "lr_x4": []}
     for image in images:
         tensors["hr"].append(codec.encode(image).to(dtype))
@@ -132,11 +136,11 @@ class PairCache:
                 )
 
 
-def settings_of(config: CacheConfig) -> dict[str, Any]:
-    """Return the settings that determine a cache's content."""
-    settings = {key: value for key, value in asdict(config).items() if key not in ("folder", "codec", "verify")}
-    through = settings.pop("through")
-    return {**settings, "through_sha256": LatentCodec.from_pretrained(through).sha256()} if through else settings
+def settings_of(config: CacheConfig, through: LatentCodec | None) -> dict[str, Any]:
+    """Return the settings that determine a cache's content; codecs by their weights, whatever their names."""
+    named = ("folder", "codec", "through", "verify")
+    settings = {key: value for key, value in asdict(config).items() if key not in named}
+    return {**settings, "through_sha256": through.sha256()} if through else settings
 
 
 def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> PairCache:
@@ -155,11 +159,12 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
         "channels": codec.channels,
         "downscale": codec.downscale,
     }
+    through = LatentCodec.from_pretrained(config.through) if config.through else None
     identity = {
         "format": FORMAT,
         "codec_sha256": made_by["sha256"],
         "photos_sha256": photos.sha256,
-        "settings": settings_of(config),
+        "settings": settings_of(config, through),
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     folder = Path(config.folder) / f"{Path(codec.source).name}-{fingerprint}"
@@ -186,7 +191,7 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
         task = progress.add_task(f"encoding with {codec.source}", total=sum(len(crops) for *_, crops in plan))
         for split, name, crops in plan:
             if not (name in known and _is_sound(folder, known[name], fingerprint, config.verify)):
-                known[name] = _write_shard(folder / name, split, crops, fingerprint, photos, codec, config)
+                known[name] = _write_shard(folder / name, split, crops, fingerprint, photos, codec, through, config)
                 write_json(ledger, list(known.values()))
             progress.advance(task, len(crops))
     shards = [known[name] for _, name, _ in plan]
@@ -209,9 +214,10 @@ def _write_shard(
     fingerprint: str,
     photos: PhotoSet,
     codec: LatentCodec,
+    through: LatentCodec | None,
     config: CacheConfig,
 ) -> dict[str, Any]:
-    tensors = encode_crops(photos, crops, codec, config, pixels=split != "train" or config.train_pixels)
+    tensors = encode_crops(photos, crops, codec, through, config, pixels=split != "train" or config.train_pixels)
     temporary = path.with_suffix(f".tmp{os.getpid()}")
     save_file(tensors, temporary, metadata={"fingerprint": fingerprint})
     temporary.replace(path)

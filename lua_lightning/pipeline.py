@@ -110,13 +110,12 @@ class UpscaledPipeline:
     """
 
     def __init__(self, pipe: Any, adapter: LatentUpscaler, scale: int = 2, tile: int | None = 1024):
-        from lua_lightning.codec_vae import CodecAutoencoder
+        from lua_lightning.codec_vae import codec_of
         from lua_lightning.generators import family_of
 
         self.pipe, self.adapter, self.scale, self.tile = pipe, adapter, scale, tile
         self.family = family_of(pipe)
-        vae = pipe.vae
-        self.codec = vae.latent_codec if isinstance(vae, CodecAutoencoder) else LatentCodec.of(vae, type(pipe).__name__)
+        self.codec = codec_of(pipe.vae, type(pipe).__name__)
         check_pair(adapter, self.codec)
         if scale not in adapter.config.scales:
             raise UserError(f"the adapter has heads for {list(adapter.config.scales)}, not for scale={scale}")

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lua_lightning.catalogue import ZOO
 from lua_lightning.errors import UserError
 
-ZOO = Path(__file__).parent / "zoo"
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 

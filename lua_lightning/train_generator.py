@@ -18,6 +18,7 @@ from lua_lightning.codec import LatentCodec
 from lua_lightning.config import load_config
 from lua_lightning.errors import UserError
 from lua_lightning.images import read_image, resize, to_tensor
+from lua_lightning.module import warmed_up
 from lua_lightning.photos import PhotoSet
 from lua_lightning.tiny_sdxl import TinySDXLConfig, build_tiny_sdxl, parameters
 
@@ -164,7 +165,7 @@ class Training:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters(self.pipe), 1.0)
         self.optimizer.step()
-        decay = min(config.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = warmed_up(config.ema_decay, self.step)
         for part, averaged in self.averaged.items():
             torch._foreach_lerp_(list(averaged.parameters()), list(getattr(self.pipe, part).parameters()), 1 - decay)
         self.step += 1

@@ -20,7 +20,7 @@ BASE = 64  # pixels of the base image
 def generator(codec_folder) -> Generator:
     torch.manual_seed(1)
     pipe = build_tiny_sdxl(SMALL_SDXL)
-    vae = CodecAutoencoder.of(str(codec_folder))
+    vae = CodecAutoencoder(str(codec_folder))
     pipe.register_modules(vae=vae)
     pipe.register_to_config(_name_or_path="small")  # as loading one sets it
     facts = dataclasses.replace(GENERATORS["tiny-sdxl"], native_size=BASE, steps=3, ladder=((128, BASE), (256, BASE)))

@@ -185,13 +185,13 @@ def test_a_size_that_is_no_multiple_is_refused(world, build):
 
 
 def test_published_settings_are_the_defaults():
-    lsrna = method_class("lsrna-demofusion").settings_type()()
-    demofusion = method_class("demofusion").settings_type()()
+    lsrna = method_class("lsrna-demofusion").settings_type()
+    demofusion = method_class("demofusion").settings_type()
     assert (demofusion.steps, demofusion.view_batch, demofusion.sigma) == (40, 4, 0.8)
     assert (demofusion.cosine_skip, demofusion.cosine_global, demofusion.cosine_blur) == (3, 1, 1)
     assert (lsrna.steps, lsrna.view_batch, lsrna.stride_ratio) == (50, 8, 0.5)
     assert (lsrna.noise_low, lsrna.noise_high, lsrna.inversion_depth) == (0, 1.2, 30)
-    assert dataclasses.asdict(method_class("direct").settings_type()()) == {"steps": None, "eta": 1.0}
+    assert dataclasses.asdict(method_class("direct").settings_type()) == {"steps": None, "eta": 1.0}
 
 
 def test_every_method_has_a_line_in_the_licences():

@@ -258,3 +258,12 @@ def test_downscale_rounds_sizes_and_agrees_with_pillow_in_8_bits(pixels: np.ndar
     expected = np.asarray(Image.fromarray(pixels).resize((17, 10), Image.Resampling.BICUBIC)).astype(int)
     np.testing.assert_allclose(to_uint8(halved).astype(int), expected, atol=1)
     assert downscale(to_tensor(pixels), 100).shape == (1, 3, 1, 1)
+
+
+def test_a_png_holds_text_beside_its_pixels(tmp_path):
+    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", pixels, {"key": "value"})
+    with Image.open(tmp_path / "a.png") as stored:
+        assert stored.info["key"] == "value"
+    with pytest.raises(ValueError, match="only PNG"):
+        write_image(tmp_path / "a.jpg", pixels, {"key": "value"})

@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_codec_serves_as_a_pipelines_autoencoder(codec_folder, codec):
-    vae = CodecAutoencoder.of(str(codec_folder))
+    vae = CodecAutoencoder(str(codec_folder))
     images = torch.rand(1, 3, 32, 48) * 2 - 1
     latents = vae.encode(images).latent_dist.sample()
     assert latents.equal(codec.encode(images))
