@@ -117,6 +117,13 @@ def test_one_methods_failure_is_its_row_alone(arguments, capsys, monkeypatch):
     assert [row["method"] for row in content["rows"] if row["track"] == "generation"] == ["latent-bicubic"]
 
 
+def test_a_folder_without_images_is_told_before_anything_is_made(arguments, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert main([*arguments, "folders.mine=empty"]) == 2
+    assert "empty holds no PNG, JPEG or WebP images" in capsys.readouterr().err
+    assert not list(Path("runs").rglob("*.png"))
+
+
 def test_other_settings_are_another_folder():
     one = BenchConfig()
     assert folder_of(one) == folder_of(dataclasses.replace(one, experiment="other"))

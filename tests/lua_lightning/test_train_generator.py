@@ -89,6 +89,17 @@ def test_the_loss_is_the_velocitys_square_error(config):
     assert float(loss.detach()) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize(("dropout", "same"), [(1.0, True), (0.0, False)])
+def test_a_dropped_caption_is_not_seen(config, dropout, same):
+    training = Training(config, 4, SMALL)
+    views = [View(torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(1)), 0, (256, 256, 0, 0, 256, 256))]
+    losses = [
+        velocity_loss(training.pipe, views, [caption], torch.Generator().manual_seed(0), dropout).item()
+        for caption in ("a hill", "boats on a lake")
+    ]
+    assert (losses[0] == losses[1]) is same
+
+
 def test_a_part_of_a_scene_says_so():
     image = torch.linspace(-1, 1, 100).view(1, 1, 1, 100).expand(1, 3, 80, 100)
     draw = torch.Generator().manual_seed(0)
