@@ -118,10 +118,21 @@ def dispatch(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the parsed command line; `key=value` may stand after options too, which argparse alone refuses."""
+    root = parser()
+    parsed, rest = root.parse_known_args(arguments)
+    if rest and (not hasattr(parsed, "overrides") or any(item.startswith("-") for item in rest)):
+        root.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.overrides += rest
+    return parsed
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a user's mistake is one sentence on stderr and status 2."""
     try:
-        return dispatch(parser().parse_args(arguments))
+        return dispatch(parse(arguments))
     except UserError as error:
         print(f"lua-lightning: {error}", file=sys.stderr)
         return 2
