@@ -10,6 +10,7 @@ from torch import Tensor
 
 from baselines.clock import Clock
 from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.catalogue import GENERATORS
 from lua_lightning.codec import LatentCodec
 from lua_lightning.errors import UserError
 from lua_lightning.generators import Generator
@@ -134,6 +135,12 @@ class Method(ABC):
 
     def __init__(self, world: World, settings: Any = None):
         self.world, self.settings = world, settings
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the weights come from that determine the image: names, folders, files or hub ids."""
+        known = GENERATORS.get(self.world.generator_name)
+        return (self.world.generator_name, *([known.codec] if known and known.codec else []))
 
     def check(self, size: int) -> None:  # noqa: B027 - most methods have nothing to refuse
         """Refuse at once what cannot work.

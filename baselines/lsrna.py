@@ -61,6 +61,10 @@ class LsrnaDemoFusion(DemoFusion):
     name = "lsrna-demofusion"
     settings_type = LsrnaSettings
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (*super().sources, self.settings.weights)
+
     @cached_property
     def _lsr(self) -> Lsr:
         return Lsr(self.world, LsrSettings(self.settings.weights))

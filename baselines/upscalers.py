@@ -26,6 +26,10 @@ class Lua(Method):
 
     name = "lua"
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (*super().sources, self.world.adapter_name)
+
     @cached_property
     def network(self) -> LatentUpscaler:
         """The network that enlarges the latents."""
@@ -58,6 +62,10 @@ class Lsr(Lua):
     name = "lsr"
     settings_type = LsrSettings
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (*super(Lua, self).sources, self.settings.weights)
+
     @cached_property
     def network(self) -> LatentUpscaler:
         return LatentUpscaler.from_pretrained(self.settings.weights).to(self.world.device)
@@ -76,6 +84,11 @@ class SwinIRMethod(Method):
 
     name = "swinir"
     settings_type = SwinIRSettings
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        own = self.settings
+        return (*super().sources, own.weights, *([own.weights_x4] if own.weights_x4 else []))
 
     def _enlarge(self, images: Tensor, scale: int) -> Tensor:
         model = self._model(scale)

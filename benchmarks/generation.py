@@ -4,7 +4,7 @@ import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from baselines.registry import build_method, method_class
 from benchmarks.config import BenchConfig
 from benchmarks.store import Record, image_path, read, write
 from lua_lightning.errors import UserError
+from lua_lightning.pretrained import weights_mark
 
 PROMPTS = Path(__file__).parent / "prompts.txt"
 WARM_UPS = 1  # runs of a method before its first image, where it has no diffusion pass of its own
@@ -57,12 +58,26 @@ def share(jobs: Sequence[Job], rank: int, processes: int) -> list[Job]:
     return [job for job in jobs if job.index % processes == rank]
 
 
-def fingerprint(config: BenchConfig, job: Job, base_size: int) -> str:
-    """Return a hash of what determines the image of a job."""
-    content = [
-        job.method, job.prompt, job.seed, config.size, base_size, config.generator, config.adapter, config.steps,
-        sorted(config.settings.get(job.method, [])),
-    ]  # fmt: skip
+def method_marks(config: BenchConfig, base_size: int) -> dict[str, str]:
+    """Return, by method, a hash of what determines its images beside prompt and seed: settings and weights.
+
+    Raises:
+        UserError: A method's settings are wrong.
+    """
+    world, marks = World(config.generator, config.adapter), {}
+    for name in config.methods:
+        settings = config.settings.get(name, [])
+        weights = [weights_mark(source) for source in build_method(name, world, settings).sources]
+        marks[name] = _hash([name, config.size, base_size, config.steps, sorted(settings), weights])
+    return marks
+
+
+def fingerprint(mark: str, job: Job) -> str:
+    """Return a hash of what determines the image of a job, whose method has this mark."""
+    return _hash([mark, job.prompt, job.seed])
+
+
+def _hash(content: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -100,6 +115,7 @@ def make_images(
     config: BenchConfig,
     world: World,
     jobs: Sequence[Job],
+    marks: Mapping[str, str],
     folder: Path,
     base_size: int,
     done: Callable[[Job, Record | None], None] = lambda job, record: None,
@@ -112,13 +128,14 @@ def make_images(
         config: The benchmark.
         world: Its generator and adapter.
         jobs: In an order that keeps a prompt's together.
+        marks: Of the methods, see `method_marks`.
         folder: Of the benchmark.
         base_size: Side in pixels of the images that are enlarged.
         done: Called after each job with its record, None where it failed.
     """
     failures, methods, start, warm = Failures(folder), {}, None, set()
     for job in jobs:
-        mark = fingerprint(config, job, base_size)
+        mark = fingerprint(marks[job.method], job)
         record = read(folder, job.method, job.index, mark)
         if record is None and job.method not in failures.reasons():
             try:
@@ -171,11 +188,13 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def records_of(config: BenchConfig, prompts: Sequence[str], folder: Path, base_size: int) -> dict[str, list[Record]]:
+def records_of(
+    config: BenchConfig, prompts: Sequence[str], marks: Mapping[str, str], folder: Path
+) -> dict[str, list[Record]]:
     """Return the records of every method whose images are all there."""
     found: dict[str, list[Record]] = {}
     for job in plan(config, prompts):
-        record = read(folder, job.method, job.index, fingerprint(config, job, base_size))
+        record = read(folder, job.method, job.index, fingerprint(marks[job.method], job))
         if record is not None:
             found.setdefault(job.method, []).append(record)
     return {name: records for name, records in found.items() if len(records) == len(prompts)}

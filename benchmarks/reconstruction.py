@@ -1,5 +1,7 @@
 """The reconstruction track: held-out photographs, reduced, encoded, enlarged, and compared with themselves."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,19 +17,22 @@ from lua_lightning.images import downscale, read_image, resize, to_tensor
 from lua_lightning.pairs import plan_crops
 from lua_lightning.perceptual import available
 from lua_lightning.photos import PhotoSet
+from lua_lightning.pretrained import weights_mark
 from lua_lightning.statistics import CropScores, read_scores, write_scores
 
 CROP = 512  # pixels of the photograph's crops
 CEILING, PHOTO = "ceiling", "photo-bicubic"  # rows that are no rivals: the codec's round trip; the LR photograph itself
 
 
-def scores_path(folder: Path, name: str) -> Path:
-    """Return where the scores of a row are stored."""
-    return folder / "reconstruction" / f"{name}.json"
+def scores_path(folder: Path, name: str, mark: str) -> Path:
+    """Return where the scores of a row are stored that settings and weights with this mark give."""
+    return folder / "reconstruction" / f"{name}-{mark}.json"
 
 
 @torch.inference_mode()
-def score_methods(config: BenchConfig, world: World, folder: Path, scale: int) -> dict[str, list[CropScores]]:
+def score_methods(
+    config: BenchConfig, world: World, marks: Mapping[str, str], folder: Path, scale: int
+) -> dict[str, list[CropScores]]:
     """Return the scores of every row on every crop, under PSNR, SSIM and the perceptual distances' names.
 
     Rows that were scored before are read. Every method begins at the same latents, those of the reduced crop; pixel
@@ -36,10 +41,12 @@ def score_methods(config: BenchConfig, world: World, folder: Path, scale: int) -
     photos = PhotoSet.load(config.photos)
     cache = CacheConfig(crop_px=CROP, held_out_crops_per_photo=config.crops_per_photo)
     names = [CEILING, PHOTO, *enlarging(config.methods)]
+    codec = hashlib.sha256(weights_mark(config.generator).encode()).hexdigest()[:16]  # of the rows that are no method
+    path_of = {name: scores_path(folder, name, marks.get(name, codec)) for name in names}
     found, missing, failures = {}, [], Failures(folder)
     for name in names:
-        if scores_path(folder, name).is_file():
-            found[name] = read_scores(scores_path(folder, name))
+        if path_of[name].is_file():
+            found[name] = read_scores(path_of[name])
         elif name not in failures.reasons():
             missing.append(name)
     if not missing:
@@ -58,8 +65,8 @@ def score_methods(config: BenchConfig, world: World, folder: Path, scale: int) -
         except Exception as error:  # one method's failure is one row's
             failures.add(name, reason_of(error))
             continue
-        scores_path(folder, name).parent.mkdir(parents=True, exist_ok=True)
-        write_scores(scores_path(folder, name), scores)
+        path_of[name].parent.mkdir(parents=True, exist_ok=True)
+        write_scores(path_of[name], scores)
         found[name] = scores
     return found
 

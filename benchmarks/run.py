@@ -24,6 +24,7 @@ from benchmarks.generation import (
     Job,
     fingerprint,
     make_images,
+    method_marks,
     paths_of,
     plan,
     read_prompts,
@@ -80,6 +81,7 @@ def run(
     """
     brought = {name: images_in(path) for name, path in config.folders.items()}
     folder, base_size = folder_of(config), facts.base_size(config.size)
+    marks = method_marks(config, base_size)
     folder.mkdir(parents=True, exist_ok=True)
     prompts = read_prompts(config.prompts)
     world = World(config.generator, config.adapter, str(fabric.device), config.steps or None)
@@ -87,16 +89,16 @@ def run(
         Failures(folder).clear()
     fabric.barrier()
     jobs = share(plan(config, prompts), fabric.global_rank, fabric.world_size)
-    announce(config, facts, world, missing_methods(config, jobs, folder, base_size), len(prompts) // fabric.world_size)
+    announce(config, facts, world, missing_methods(jobs, marks, folder), len(prompts) // fabric.world_size)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not fabric.is_global_zero) as progress:
         task = progress.add_task(f"{config.size} px", total=len(jobs))
-        make_images(config, world, jobs, folder, base_size, lambda job, record: progress.advance(task))
+        make_images(config, world, jobs, marks, folder, base_size, lambda job, record: progress.advance(task))
     fabric.barrier()
     if not fabric.is_global_zero:
         return None
-    scores = score_methods(config, world, folder, config.size // base_size)
-    records = records_of(config, prompts, folder, base_size)
+    scores = score_methods(config, world, marks, folder, config.size // base_size)
+    records = records_of(config, prompts, marks, folder)
     images = {name: paths_of(own, folder) for name, own in records.items()} | brought
     results = {
         "protocol": PROTOCOL,
@@ -114,12 +116,12 @@ def run(
     return results, images
 
 
-def missing_methods(config: BenchConfig, jobs: Sequence[Job], folder: Path, base_size: int) -> list[str]:
+def missing_methods(jobs: Sequence[Job], marks: Mapping[str, str], folder: Path) -> list[str]:
     """Return the methods that have images to make, in order."""
     missing = {
         job.method: None
         for job in jobs
-        if read(folder, job.method, job.index, fingerprint(config, job, base_size)) is None
+        if read(folder, job.method, job.index, fingerprint(marks[job.method], job)) is None
     }
     return list(missing)
 

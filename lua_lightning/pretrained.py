@@ -112,6 +112,18 @@ def write_pretrained(folder: Path, config: dict[str, Any], tensors: dict[str, Te
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_NAME)
 
 
+def weights_mark(source: str) -> str:
+    """Return a text that changes when the weights of `source` do: name, size and time of every file, or a hub id.
+
+    Args:
+        source: A zoo name, a local folder or file, or a hub id, whose weights are taken not to change.
+    """
+    path = ZOO / source if (ZOO / source).is_dir() else Path(source).expanduser()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    facts = [(file.relative_to(path).as_posix(), file.stat()) for file in files if file.is_file()]
+    return json.dumps([source, *((name, fact.st_size, fact.st_mtime_ns) for name, fact in facts)])
+
+
 def state_dict_sha256(tensors: dict[str, Tensor]) -> str:
     """Return a hash of names, shapes, dtypes and values, independent of file format and key order."""
     digest = hashlib.sha256()

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import torch
 
 from benchmarks import generation
 from benchmarks.config import BenchConfig, resolve
 from benchmarks.run import folder_of, main
 from benchmarks.store import image_path
+from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.catalogue import GENERATORS
 from lua_lightning.errors import UserError
 from lua_lightning.tiny_sdxl import build_tiny_sdxl
@@ -90,7 +92,8 @@ def test_a_killed_benchmark_goes_on_with_what_is_missing(arguments, capsys, monk
     assert main(arguments) == 0
     whole = without_timings(results_of(capsys)["results"])
     folder = next(Path("runs").iterdir())
-    for path in (image_path(folder, "lua", 1), folder / "reconstruction/lua.json"):
+    (scores,) = folder.glob("reconstruction/lua-*.json")
+    for path in (image_path(folder, "lua", 1), scores):
         path.unlink()
     kept = image_path(folder, "lua", 0).stat().st_mtime_ns
     asked = []
@@ -100,6 +103,24 @@ def test_a_killed_benchmark_goes_on_with_what_is_missing(arguments, capsys, monk
     assert [(job.method, job.index) for job in asked] == [("lua", 1)]
     assert image_path(folder, "lua", 0).stat().st_mtime_ns == kept
     assert without_timings(results_of(capsys)["results"]) == whole
+
+
+def test_new_weights_under_an_old_name_make_new_images_and_scores(arguments, capsys, tmp_path):
+    torch.manual_seed(0)
+    runs = []
+    for _ in range(2):
+        adapter = LatentUpscaler(AdapterConfig.sized("tiny", channels=16))
+        adapter.heads["x2"].conv_last.bias.data.normal_()
+        adapter.save_pretrained(tmp_path / "adapter")
+        assert main([*arguments, f"adapter={tmp_path / 'adapter'}"]) == 0
+        content = json.loads(Path(results_of(capsys)["results"]).read_text())
+        psnr = {row["method"]: row["metrics"]["psnr"]["value"] for row in content["rows"] if "psnr" in row["metrics"]}
+        (folder,) = Path("runs").iterdir()
+        runs.append((psnr["lua"], *(image_path(folder, name, 0).stat().st_mtime_ns for name in METHODS[:2])))
+    before, after = runs
+    assert after[0] != before[0]  # the adapter's score
+    assert after[1] == before[1]  # the image of latent bicubic, which has no adapter
+    assert after[2] != before[2]
 
 
 def test_one_methods_failure_is_its_row_alone(arguments, capsys, monkeypatch):
