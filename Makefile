@@ -64,6 +64,10 @@ generate: setup ## make an image from a prompt (PROMPT="a mountain lake at sunse
 bench-phases: setup ## seconds per phase and peak memory of every method at 512, 1024 and 2048 px
 	@$(BIN)/python -m benchmarks.phases $(ARGS)
 
+.PHONY: bench-speed
+bench-speed: setup ## the same on SDXL's true graph with random weights (a small one of the same graph without a GPU)
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
+
 .PHONY: contact-sheet
 contact-sheet: setup ## remake the picture of what every method makes of three prompts
 	@$(BIN)/python -m docs.contact_sheet
@@ -88,6 +92,10 @@ clip: setup ## fetch the CLIP weights of the prompt match into the hub's cache
 .PHONY: docs
 docs: data ## remake the README's table and picture from the shipped models
 	@$(BIN)/python -m docs.build
+
+.PHONY: docs-benchmark
+docs-benchmark: bench-512 bench-1024 bench-2048 ## remake the README's benchmark table and the report's picture (needs chromium)
+	@$(BIN)/python -m docs.benchmark_tables
 
 .PHONY: doctor
 doctor: setup ## say what is here and what is missing

@@ -6,8 +6,11 @@ Command: make bench-phases
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from rich.console import Console
 
@@ -23,19 +26,33 @@ PROMPT, SEED = "a mountain lake at sunset", 42
 
 
 def measure_all(
-    world: World, names: list[str], sizes: list[int], repeats: int, warmups: int
+    world: World,
+    names: list[str],
+    ladder: Mapping[int, int],
+    repeats: int,
+    warmups: int,
+    settings: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> dict[int, dict[str, Measured | str]]:
-    """Return what each method takes at each size, or the sentence that says why it does not run."""
-    facts, results = find_generator(world.generator_name), {}
-    for size in sizes:
-        start = world.start(PROMPT, SEED, facts.base_size(size))
+    """Return what each method takes at each size, or the sentence that says why it does not run.
+
+    Args:
+        world: Its generator and adapter.
+        names: Of the methods.
+        ladder: Side in pixels that each side is enlarged from.
+        repeats: Counted runs of a method without a diffusion pass of its own; the others run once.
+        warmups: Runs before them.
+        settings: `key=value` texts of methods.
+    """
+    results: dict[int, dict[str, Measured | str]] = {}
+    for size, base in ladder.items():
+        start = world.start(PROMPT, SEED, base)
         results[size] = {}
         for name in names:
             kind = method_class(name)
             slow = kind.needs_prompt  # a diffusion pass of its own: once, after no warm-up
             counts = (1, 0) if slow else (repeats, warmups)
             try:
-                results[size][name] = measure_apart(name, world, start, size, [], *counts)
+                results[size][name] = measure_apart(name, world, start, size, settings.get(name, []), *counts)
             except UserError as error:
                 results[size][name] = str(error)
             print(f"{size} px: {name} done", file=sys.stderr)
@@ -71,25 +88,9 @@ def faster(rows: dict[str, Measured | str], name: str) -> float | None:
     return seconds[0] / seconds[1]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure, print the card, and write and print the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048])
-    parser.add_argument("--methods", nargs="+", default=[*METHODS])
-    parser.add_argument("--generator", default="tiny-sdxl")
-    parser.add_argument("--steps", type=int, default=5, help="denoising steps of every diffusion pass")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of methods without a diffusion pass of their own")
-    parser.add_argument("--warmups", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/phases.json"))
-    options = parser.parse_args(arguments)
-    try:
-        world = World(options.generator, steps=options.steps)
-        results = measure_all(world, options.methods, options.sizes, options.repeats, options.warmups)
-    except UserError as error:
-        print(f"benchmarks.phases: {error}", file=sys.stderr)
-        return 2
-    print_card(results)
-    rows = [
+def rows_of(results: dict[int, dict[str, Measured | str]]) -> list[dict[str, Any]]:
+    """Return the measurements as plain data."""
+    return [
         {"method": name, "size": size, "unavailable": row}
         if isinstance(row, str)
         else {
@@ -103,7 +104,30 @@ def main(arguments: list[str] | None = None) -> int:
         for size, own in results.items()
         for name, row in own.items()
     ]
-    content = {"generator": options.generator, "steps": options.steps, "device": world.device, "rows": rows}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the card, and write and print the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048])
+    parser.add_argument("--methods", nargs="+", default=[*METHODS])
+    parser.add_argument("--generator", default="tiny-sdxl")
+    parser.add_argument("--steps", type=int, default=5, help="denoising steps of every diffusion pass")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of methods without a diffusion pass of their own")
+    parser.add_argument("--warmups", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/phases.json"))
+    options = parser.parse_args(arguments)
+    try:
+        world = World(options.generator, steps=options.steps)
+        facts = find_generator(options.generator)
+        ladder = {size: facts.base_size(size) for size in options.sizes}
+        results = measure_all(world, options.methods, ladder, options.repeats, options.warmups)
+    except UserError as error:
+        print(f"benchmarks.phases: {error}", file=sys.stderr)
+        return 2
+    print_card(results)
+    content = {"generator": options.generator, "steps": options.steps, "device": world.device}
+    content["rows"] = rows_of(results)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps({**content, "results": str(options.out)}))

@@ -33,10 +33,14 @@ def parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="make an image from a prompt by any method of the benchmark")
     generate.add_argument("prompt")
-    generate.add_argument("overrides", nargs="*", metavar="key=value", help="generator=NAME, or the method's settings")
+    generate.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="generator=NAME (tiny-sdxl, sdxl, sd3, flux, flux2, a folder or a hub id), or the method's settings",
+    )
     generate.add_argument("--method", default="lua", help="such as lua, direct, swinir, demofusion (default: lua)")
     generate.add_argument("--size", type=int, default=512, help="side of the image in pixels (default: 512)")
-    generate.add_argument("--generator", default="tiny-sdxl", help="tiny-sdxl, sdxl, sd3, flux, flux2, folder, hub id")
     generate.add_argument("--adapter", default=None, help="name, folder or hub id (default: the embedded one)")
     generate.add_argument("--seed", type=int, default=42)
     generate.add_argument("--steps", type=int, help="denoising steps (default: the generator's, or the method's)")

@@ -29,7 +29,7 @@ def load_workbench() -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Write the image, print a sentence on stderr and the facts as one JSON line."""
     chosen = [item.partition("=")[2] for item in arguments.overrides if item.startswith("generator=")]
-    name = chosen[-1] if chosen else arguments.generator
+    name = chosen[-1] if chosen else "tiny-sdxl"
     facts = find_generator(name)  # before torch is imported: a wrong name is told at once
     base_size = facts.base_size(arguments.size)
     if arguments.steps is not None and arguments.steps < 1:

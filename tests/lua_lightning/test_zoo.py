@@ -7,9 +7,11 @@ import skimage.data
 import torch
 from sklearn.datasets import load_sample_image
 
-from lua_lightning.adapter import LatentUpscaler
+from lua_lightning.adapter import LatentUpscaler, enlarge
+from lua_lightning.catalogue import zoo_generators
 from lua_lightning.codec import LatentCodec
 from lua_lightning.evaluation import adapter_scores, reference
+from lua_lightning.generators import Generator
 from lua_lightning.images import downscale, to_tensor
 from lua_lightning.metrics import mean_psnr
 from lua_lightning.patch_autoencoder import PatchAutoencoder
@@ -33,7 +35,39 @@ def test_every_model_is_small_and_says_where_it_is_from(name):
 
 
 def test_the_expected_models_are_there():
-    assert {"tiny-d16", "tiny-d4", "lua-tiny-d16"} <= set(zoo_names())
+    assert {"tiny-d16", "tiny-d4", "lua-tiny-d16", "lsr-tiny-d16", "swinir-tiny"} <= set(zoo_names())
+    assert zoo_generators() == ["tiny-sdxl"]
+
+
+def test_the_generator_is_small_and_says_where_it_is_from():
+    folder = ZOO / "tiny-sdxl"
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 16e6
+    card = (folder / "README.md").read_text()
+    for fact in ("license:", "**Data**", "**Training**", "**Command**", "seed"):
+        assert fact in card
+
+
+def test_the_generator_makes_what_the_prompt_says():
+    generator = Generator.from_pretrained("tiny-sdxl")
+    prompts = ["a red and orange flower in a garden", "a path through a dark green forest of tall trees"]
+    latents = generator.latents(prompts, [1, 1], 256, 256, steps=8)
+    flower, forest = generator.codec.decode(latents).mean((2, 3))  # mean colours, from the same noise
+    assert flower[0] > flower[1]
+    assert flower[0] > flower[2] + 0.2
+    assert forest[1] > forest[0]
+    assert forest.mean() < flower.mean()
+
+
+@pytest.mark.parametrize(("name", "pixels"), [("lsr-tiny-d16", False), ("swinir-tiny", True)])
+def test_a_rival_beats_its_own_bicubic(name, pixels, photographs):
+    codec, rival = LatentCodec.from_pretrained("tiny-d16"), LatentUpscaler.from_pretrained(name)
+    latents = codec.encode(downscale(photographs, 2))
+    if pixels:
+        image = codec.decode(latents)
+        ours, bicubic = rival(image, 2), enlarge(image, 2)
+    else:
+        ours, bicubic = codec.decode(rival(latents, 2)), codec.decode(enlarge(latents, 2))
+    assert mean_psnr(ours.clamp(-1, 1), photographs) > mean_psnr(bicubic.clamp(-1, 1), photographs) + 0.1
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("tiny-d4", 2.0), ("tiny-d16", 0.0)])
