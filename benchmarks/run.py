@@ -20,6 +20,7 @@ from baselines.contract import World
 from benchmarks.config import PROTOCOL, BenchConfig, resolve
 from benchmarks.estimate import estimate, seconds_per_pass
 from benchmarks.generation import (
+    PROMPTS,
     Failures,
     Job,
     fingerprint,
@@ -48,8 +49,10 @@ from lua_lightning.config import load_config, to_yaml
 from lua_lightning.doctor import run_info
 from lua_lightning.errors import UserError
 from lua_lightning.perceptual import EFFNET
+from lua_lightning.photos import PhotoSet
 from lua_lightning.report import plain_table
 from lua_lightning.statistics import CropScores
+from lua_lightning.tracking import MLflowTracker
 
 REMARK = {
     "tiny-sdxl": "numbers of small embedded models on small samples: they compare methods with each other here, and "
@@ -114,6 +117,13 @@ def run(
         "rows": rows_of(config, prompts, records, images, scores),
     }
     return results, images
+
+
+def log_inputs(config: BenchConfig, parent: MLflowTracker) -> None:
+    """Record in MLflow which prompts and photographs the benchmark reads."""
+    prompts = "\n".join(read_prompts(config.prompts))
+    parent.log_input("prompts", PROMPTS.name, hashlib.sha256(prompts.encode()).hexdigest(), "evaluation")
+    parent.log_input("photographs", config.photos, PhotoSet.load(config.photos).sha256, "evaluation")
 
 
 def missing_methods(jobs: Sequence[Job], marks: Mapping[str, str], folder: Path) -> list[str]:
@@ -227,6 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
         fabric.launch()
         with tracker_of(config, folder, f"bench-{config.size}", TAGS) as parent:
             parent.log_run_start(to_yaml(config))
+            log_inputs(config, parent)
             done = run(config, facts, fabric)
             if done is None:
                 return 0

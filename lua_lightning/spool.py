@@ -182,7 +182,7 @@ class Spool:
 
 
 def _send(client: "MlflowClient", run_id: str, records: list[Record]) -> None:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
     first = records[0]
     if "metrics" in first:
@@ -196,6 +196,11 @@ def _send(client: "MlflowClient", run_id: str, records: list[Record]) -> None:
         client.log_batch(run_id, params=[Param(*item) for item in first["params"].items()], synchronous=True)
     elif "tags" in first:
         client.log_batch(run_id, tags=[RunTag(*item) for item in first["tags"].items()], synchronous=True)
+    elif "input" in first:
+        own = first["input"]
+        source = json.dumps({"uri": own["source"]})
+        dataset = Dataset(own["name"], own["digest"], source_type="local", source=source)
+        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", own["context"])])])
     elif first.get("status") == "RUNNING":
         client.update_run(run_id, status="RUNNING")
     elif "status" in first:

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 # MLflow's limits.
 PARAMS_PER_BATCH = 100
+DIGEST = 36  # characters of a data set's digest that MLflow takes
 PARAM_LENGTH = 6000
 NAME_LENGTH = 250
 NAME_PATTERN = re.compile(r"[\w\-. :/]+")
@@ -180,6 +181,20 @@ class MLflowTracker(Logger):
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags on the run."""
         self._open().spool.append(tags=dict(tags))
+
+    @rank_zero_only
+    def log_input(self, name: str, source: str | Path, sha256: str, context: str) -> None:
+        """Record a data set that the run reads, shown in MLflow with its name, digest and place.
+
+        Args:
+            name: Of the data set.
+            source: Its file or folder.
+            sha256: Of its content, in hexadecimal.
+            context: What it is read for, such as `training` or `evaluation`.
+        """
+        self._open().spool.append(
+            input={"name": name, "source": str(source), "digest": sha256[:DIGEST], "context": context}
+        )
 
     @rank_zero_only
     def log_image(self, key: str, image: np.ndarray, step: int) -> None:

@@ -1,35 +1,66 @@
-"""Two processes and one give the same images and the same numbers."""
+"""Benchmarks in processes of their own: two give what one gives, and one that is killed goes on."""
 
 import json
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from lua_lightning.adapter import AdapterConfig, LatentUpscaler
+from tests.benchmarks.test_run import without_timings
 from tests.conftest import write_photo_set
 from tests.lua_lightning.pipelines import pipeline
 
 
-@pytest.mark.slow
-def test_two_processes_make_what_one_makes(tmp_path, monkeypatch):
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    """A benchmark of three methods and prompts on small random models."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     torch.manual_seed(0)
     pipeline("StableDiffusionXLPipeline").save_pretrained(tmp_path / "generator")
     adapter = LatentUpscaler(AdapterConfig.sized("tiny", channels=4))
     adapter.save_pretrained(tmp_path / "adapter")
     photos = write_photo_set(tmp_path / "photos", ["train", "val", "test", "test"], size=512)
+    return [
+        "-m", "benchmarks", "1024", f"generator={tmp_path / 'generator'}", f"adapter={tmp_path / 'adapter'}",
+        'methods=["latent-bicubic","lua","direct"]', "prompts=3", "steps=2", "crops_per_photo=1", f"photos={photos}",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_at_a_random_moment_then_again(tmp_path, arguments):
+    found = []
+    for name in ("whole", "killed"):
+        command = [sys.executable, *arguments, f"out={tmp_path / name}"]
+        if name == "killed":
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            last = random.randint(1, 9)
+            while process.poll() is None:
+                if len(list((tmp_path / name).rglob("images/*/*.png"))) >= last:
+                    time.sleep(random.uniform(0, 2))
+                    process.send_signal(signal.SIGKILL)
+                time.sleep(0.02)
+            assert process.returncode == -signal.SIGKILL
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(done.stdout.strip().splitlines()[-1])["results"])
+    ours, theirs = (without_timings(path) for path in found)
+    assert ours["config"].pop("out") != theirs["config"].pop("out")
+    assert ours == theirs
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes(tmp_path, arguments):
     found = []
     for processes in (1, 2):
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29531"]
-        arguments = [
-            "-m", "benchmarks", "1024", f"generator={tmp_path / 'generator'}", f"adapter={tmp_path / 'adapter'}",
-            'methods=["latent-bicubic","lua","direct"]', "prompts=3", "steps=2", "crops_per_photo=1",
-            f"photos={photos}", f"out={tmp_path / str(processes)}", f"devices={processes}",
-        ]  # fmt: skip
-        command = [sys.executable, *(launcher if processes == 2 else []), *arguments]
+        own = [*arguments, f"out={tmp_path / str(processes)}", f"devices={processes}"]
+        command = [sys.executable, *(launcher if processes == 2 else []), *own]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(json.loads(done.stdout.strip().splitlines()[-1]))

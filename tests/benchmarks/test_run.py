@@ -78,6 +78,9 @@ def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert Path(line["report"]).stat().st_size > 50_000
     client = mlflow.MlflowClient()
     parent = client.get_run(line["run_id"])
+    inputs = {item.dataset.name: item.dataset for item in parent.inputs.dataset_inputs}
+    assert set(inputs) == {"prompts", "photographs"}
+    assert content["config"]["photos"] in inputs["photographs"].source
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{line['run_id']}'")
     numbers = {child.data.tags["method"]: child.data.metrics for child in children}
     assert set(numbers) == {"latent-bicubic", "lua", "ceiling", "photo-bicubic"}

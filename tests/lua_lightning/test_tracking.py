@@ -220,6 +220,17 @@ class TestRecording:
         assert json.loads((folder / "run.json").read_text())["versions"]["torch"] == torch.__version__
         assert (root / "mlartifacts/lua-lightning").is_dir()
 
+    def test_inputs_reach_mlflow_once_the_server_is_back(self, root, client):
+        tracker = tracker_in(root)
+        lose_server(tracker)
+        tracker.log_input("photographs", "data/photos", "ab" * 32, "evaluation")
+        vanish(tracker)
+        sync(root / "runs/stage1")
+        (item,) = client.get_run(stored_run_id(root / "runs/stage1")).inputs.dataset_inputs
+        assert (item.dataset.name, item.dataset.digest) == ("photographs", "ab" * 18)
+        assert json.loads(item.dataset.source) == {"uri": "data/photos"}
+        assert {tag.key: tag.value for tag in item.tags} == {"mlflow.data.context": "evaluation"}
+
     def test_artifacts_and_tags(self, root, client, tmp_path):
         (tmp_path / "last.ckpt").write_bytes(b"weights")
         (tmp_path / "adapter").mkdir()
