@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from lua_lightning.codec import PIXELS
 from lua_lightning.config import RunConfig
 from lua_lightning.photos import PhotoSet, Split
 from lua_lightning.pretrained import ZOO
@@ -47,6 +48,19 @@ def read_history(adapter: str | Path | None) -> list[dict[str, Any]]:
     return []
 
 
+def kind_of(config: RunConfig) -> str:
+    """Return what a network is and what it enlarges."""
+    if config.cache.codec == PIXELS:
+        return (
+            "Super-resolution in pixels with SwinIR's trunk (arXiv 2108.10257) and the adapter's skip and heads, for "
+            f"images that `{config.cache.through}` decodes"
+        )
+    latents = f"the normalised latents of `{config.cache.codec}`"
+    if config.adapter.head == "liif":
+        return f"A latent super-resolver with a LIIF head, as in LSRNA (arXiv 2503.18446), for {latents}"
+    return f"A latent upscaler adapter (arXiv 2511.10629) for {latents}"
+
+
 def adapter_card(
     config: RunConfig, history: Sequence[Mapping[str, Any]], crops: Sequence[CropScores], photos: PhotoSet
 ) -> str:
@@ -66,8 +80,7 @@ def adapter_card(
         "---",
         f"# {config.name}",
         "",
-        f"A latent upscaler adapter (arXiv 2511.10629) for the normalised latents of `{config.cache.codec}`, scales "
-        f"{', '.join(map(str, config.adapter.scales))}, size `{config.adapter.size}`.",
+        f"{kind_of(config)}, scales {', '.join(map(str, config.adapter.scales))}, size `{config.adapter.size}`.",
         "",
         f"- **Data**: {photo_facts(photos)}",
         *(
