@@ -48,7 +48,7 @@ class Profile:
 
 
 # Two slow cores: at most 5, 10 and 25 minutes for the first three.
-SMALL = {512: Profile(3, 10, 4), 1024: Profile(2, 5, 4), 2048: Profile(2, 2, 4), 4096: Profile(1, 2, 4)}
+SMALL = {512: Profile(2, 10, 2), 1024: Profile(2, 5, 2), 2048: Profile(2, 2, 2), 4096: Profile(1, 2, 2)}
 FULL = Profile(1000, None, 16)
 
 

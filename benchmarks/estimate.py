@@ -1,20 +1,23 @@
-"""How long a benchmark will take, from one timed pass through the network."""
+"""How long a benchmark will take, from one timed pass through the generator and a small image by each other method."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from baselines.contract import Unavailable, World
+from baselines.contract import Start, Unavailable, World
 from baselines.demofusion import DemoFusion, view_starts
 from baselines.denoising import Denoiser
 from baselines.lsrna import LsrnaSettings
-from baselines.registry import method_class
+from baselines.registry import build_method, method_class
 from benchmarks.config import BenchConfig
+from benchmarks.generation import WARM_UPS, enlarging
+from benchmarks.reconstruction import CROP
 from lua_lightning.catalogue import GeneratorFacts
 
 ATTENTION = 1.5  # how much more than its area a larger image takes, where it goes through the network whole
 FIXED_SECONDS = 2.0  # of an image's decoding and storing, and of a method's row
+PROBE = 64  # side in pixels of the base image that is enlarged to time a method without a diffusion pass
 
 
 def native_passes(method: str, factor: int, steps: int | None) -> float:
@@ -61,7 +64,30 @@ def seconds_per_pass(world: World, base_size: int) -> float | None:
     return time.perf_counter() - started
 
 
-def estimate(config: BenchConfig, facts: GeneratorFacts, methods: Sequence[str], images: int, one: float) -> float:
+def seconds_per_pixel(config: BenchConfig, world: World, methods: Sequence[str], factor: int) -> dict[str, float]:
+    """Return the seconds that a pixel of the result takes by each method that asks no generator and runs here."""
+    side, found = PROBE // world.codec.downscale, {}
+    start = Start(torch.randn(1, world.codec.channels, side, side, device=world.device))
+    for name in enlarging(methods):
+        try:
+            method = build_method(name, world, config.settings.get(name, []))
+            method.run(start, PROBE * factor)
+            seconds = sum(method.run(start, PROBE * factor).seconds.values())
+        except Exception:  # its own row will say why it does not run
+            continue
+        found[name] = seconds / (PROBE * factor) ** 2
+    return found
+
+
+def estimate(
+    config: BenchConfig,
+    facts: GeneratorFacts,
+    methods: Sequence[str],
+    images: int,
+    crops: int,
+    one: float,
+    pixel: Mapping[str, float],
+) -> float:
     """Return about how many seconds a benchmark takes.
 
     Args:
@@ -69,9 +95,14 @@ def estimate(config: BenchConfig, facts: GeneratorFacts, methods: Sequence[str],
         facts: Of its generator.
         methods: Those whose images are missing.
         images: Prompts of this process.
+        crops: Of the reconstruction track.
         one: Seconds of one pass at the base size.
+        pixel: Seconds of a pixel of the result, by method.
     """
     factor = config.size // facts.base_size(config.size)
     steps = config.steps or None
     passes = (steps or facts.steps) + sum(native_passes(name, factor, steps) for name in methods)
-    return images * (passes * one + FIXED_SECONDS * len(methods) * (config.size / 1024) ** 2) + FIXED_SECONDS * 20
+    plain = sum(pixel.values())
+    generation = images * (passes * one + FIXED_SECONDS * len(methods) * (config.size / 1024) ** 2)
+    generation += (images + WARM_UPS) * plain * config.size**2
+    return generation + crops * plain * CROP**2 + FIXED_SECONDS * 20

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from baselines.contract import World
 from benchmarks.config import PROTOCOL, BenchConfig, resolve
-from benchmarks.estimate import estimate, seconds_per_pass
+from benchmarks.estimate import estimate, seconds_per_pass, seconds_per_pixel
 from benchmarks.generation import (
     PROMPTS,
     Failures,
@@ -138,9 +138,12 @@ def missing_methods(jobs: Sequence[Job], marks: Mapping[str, str], folder: Path)
 
 def announce(config: BenchConfig, facts: GeneratorFacts, world: World, methods: list[str], images: int) -> None:
     """Say on stderr about how long it will take, before it starts."""
-    one = seconds_per_pass(world, facts.base_size(config.size)) if methods else None
+    base_size = facts.base_size(config.size)
+    one = seconds_per_pass(world, base_size) if methods else None
     if one is not None:
-        minutes = estimate(config, facts, methods, max(1, images), one) / 60
+        pixel = seconds_per_pixel(config, world, methods, config.size // base_size)
+        crops = config.crops_per_photo * len(PhotoSet.load(config.photos).split("test"))
+        minutes = estimate(config, facts, methods, max(1, images), crops, one, pixel) / 60
         text = f"{images} images by each of {len(methods)} methods: about {max(1, round(minutes))} min"
         Console(stderr=True).print(text, highlight=False)
 

@@ -3,7 +3,9 @@ import pytest
 from baselines.demofusion import DemoFusion
 from baselines.denoising import Denoiser
 from baselines.registry import build_method
-from benchmarks.estimate import native_passes, seconds_per_pass
+from benchmarks.config import BenchConfig
+from benchmarks.estimate import estimate, native_passes, seconds_per_pass, seconds_per_pixel
+from lua_lightning.catalogue import GENERATORS
 from tests.baselines.conftest import BASE, generator, world  # noqa: F401
 
 
@@ -29,6 +31,22 @@ def test_passes_are_those_that_a_method_really_takes(name, factor, world, monkey
 
 def test_a_pass_takes_time(world):  # noqa: F811
     assert 0 < seconds_per_pass(world, BASE) < 5
+
+
+def test_the_estimate_counts_images_warm_ups_and_crops():
+    config = BenchConfig(size=512, steps=10, methods=("dat-light",))
+    facts = GENERATORS["tiny-sdxl"]
+    slow, fast = (
+        estimate(config, facts, config.methods, 2, 5, 0.0, {"dat-light": seconds / 512**2}) for seconds in (10.0, 0.0)
+    )
+    assert slow - fast == pytest.approx(10 * (2 + 1 + 5))
+
+
+def test_methods_that_enlarge_are_timed_and_one_that_fails_is_left_out(world):  # noqa: F811
+    config = BenchConfig(settings={"lsr": ["weights=nowhere"]})
+    found = seconds_per_pixel(config, world, ["lua", "lsr", "latent-bicubic", "direct"], 2)
+    assert set(found) == {"lua", "latent-bicubic"}
+    assert 0 < found["latent-bicubic"] < found["lua"]
 
 
 def test_methods_without_a_diffusion_pass_take_none():

@@ -58,8 +58,8 @@ def test_the_generator_makes_what_the_prompt_says():
     assert forest.mean() < flower.mean()
 
 
-@pytest.mark.parametrize(("name", "pixels"), [("lsr-tiny-d16", False), ("swinir-tiny", True)])
-def test_a_rival_beats_its_own_bicubic(name, pixels, photographs):
+@pytest.mark.parametrize(("name", "pixels", "gain"), [("lsr-tiny-d16", False, 1.0), ("swinir-tiny", True, 0.0)])
+def test_a_rival_beats_its_own_bicubic(name, pixels, gain, photographs):
     codec, rival = LatentCodec.from_pretrained("tiny-d16"), LatentUpscaler.from_pretrained(name)
     latents = codec.encode(downscale(photographs, 2))
     if pixels:
@@ -67,7 +67,7 @@ def test_a_rival_beats_its_own_bicubic(name, pixels, photographs):
         ours, bicubic = rival(image, 2), enlarge(image, 2)
     else:
         ours, bicubic = codec.decode(rival(latents, 2)), codec.decode(enlarge(latents, 2))
-    assert mean_psnr(ours.clamp(-1, 1), photographs) > mean_psnr(bicubic.clamp(-1, 1), photographs) + 0.1
+    assert mean_psnr(ours.clamp(-1, 1), photographs) > mean_psnr(bicubic.clamp(-1, 1), photographs) + gain
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("tiny-d4", 2.0), ("tiny-d16", 0.0)])
