@@ -111,8 +111,10 @@ def _bootstrap(
 
 
 def write_scores(path: Path, crops: Sequence[CropScores]) -> None:
-    """Write the scores of every crop as JSON, for `read_scores`."""
-    path.write_text(json.dumps([asdict(crop) for crop in crops]) + "\n")
+    """Write the scores of every crop as JSON, for `read_scores`, which never sees half a file."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([asdict(crop) for crop in crops]) + "\n")
+    partial.replace(path)
 
 
 def read_scores(path: Path) -> list[CropScores]:

@@ -34,19 +34,20 @@ def arguments(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_kill_minus_nine_at_a_random_moment_then_again(tmp_path, arguments):
-    found = []
+    found, seconds = [], 0.0
     for name in ("whole", "killed"):
         command = [sys.executable, *arguments, f"out={tmp_path / name}"]
         if name == "killed":
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            last = random.randint(1, 9)
-            while process.poll() is None:
-                if len(list((tmp_path / name).rglob("images/*/*.png"))) >= last:
-                    time.sleep(random.uniform(0, 2))
-                    process.send_signal(signal.SIGKILL)
-                time.sleep(0.02)
-            assert process.returncode == -signal.SIGKILL
+            moment = random.uniform(0.1, 0.9) * seconds
+            time.sleep(moment)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL, f"it had ended before {moment:.1f} of {seconds:.1f} s"
+            made = len(list((tmp_path / name).glob("*/images/*/*.png")))
+            print(f"killed after {moment:.1f} of {seconds:.1f} s, with {made} of 9 images made")
+        started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - started
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(json.loads(done.stdout.strip().splitlines()[-1])["results"])
     ours, theirs = (without_timings(path) for path in found)
