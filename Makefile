@@ -46,6 +46,15 @@ transfer: data ## move an adapter to another autoencoder (CODEC=tiny-d4 FROM=lua
 	@$(RUN) train experiments/transfer.yaml data.photos=$(PHOTOS) cache.codec=$(or $(CODEC),tiny-d4) \
 		adapter.init_from=$(or $(FROM),lua-tiny-d16) $(ARGS) $(if $(RESUME),--resume)
 
+.PHONY: ablate-losses ablate-stages ablate-scales claim
+ablate-losses: data ## leave out one loss term at a time, two seeds (started again, it goes on; ARGS="--dry-run", SEEDS=0,1,2)
+ablate-stages: data ## every combination of stages with the same number of steps
+ablate-scales: data ## joint heads against one model per scale and against LIIF
+claim: data ## the whole curriculum against parts of it, trained longer (CODEC=tiny-d4)
+ablate-losses ablate-stages ablate-scales claim:
+	@$(RUN) sweep experiments/sweeps/$(@:ablate-%=%).yaml data.photos=$(PHOTOS) $(if $(CODEC),cache.codec=$(CODEC)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
 .PHONY: evaluate
 evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=lua-tiny-d16)
 	@$(RUN) evaluate $(or $(ADAPTER),lua-tiny-d16) experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS)

@@ -1,7 +1,9 @@
 """`lua-lightning chain`: several stages in a row, each from the averaged weights of the one before."""
 
 import json
+import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ import torch.distributed as dist
 from rich.console import Console
 
 from lua_lightning.checks import check_run
-from lua_lightning.config import RunConfig, load_config, to_yaml
-from lua_lightning.errors import UserError
+from lua_lightning.config import RunConfig, load_config, read_yaml, to_yaml
+from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.perceptual import distances
 from lua_lightning.report import plain_table, reported
 from lua_lightning.runs import CONFIG, LATEST, RESULTS, SCORES, folder_to_resume, new_folder
@@ -21,6 +23,8 @@ from lua_lightning.tracking import MLflowTracker
 from lua_lightning.train import is_rank_zero, quiet, train
 
 STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
+
+STAGE_SETTING = re.compile(r"(?P<stage>[\w-]+):(?P<setting>[^=]+=.*)", re.DOTALL)  # stage3:loss.pixel_fft=0.5
 
 SHOWN = {"psnr": (", dB", 2, 1.0), "out_of_range": (", %", 2, 100.0)}  # unit, decimals and factor on the closing card
 
@@ -41,20 +45,27 @@ class ChainConfig:
     stages: list[StageConfig] = field(default_factory=list)
 
 
-def load_chain(path: Path, overrides: list[str]) -> tuple[ChainConfig, list[RunConfig]]:
-    """Return a chain and the resolved run of each stage, `overrides` applied to all of them.
+def load_chain(path: Path, overrides: Sequence[str]) -> tuple[ChainConfig, list[RunConfig]]:
+    """Return a chain and the resolved run of each stage.
 
     The first stage starts as its own file says, but not from another run; the others start where the one before ended.
+
+    Args:
+        path: A chain file, or an experiment file, which is a chain of one stage.
+        overrides: `key=value` for every stage, or `STAGE:key=value` for one.
 
     Raises:
         UserError: A file is missing or a setting is wrong, in any stage.
     """
-    chain = load_config(ChainConfig, path)
-    if not chain.stages:
-        raise UserError(f"{path} lists no stages: give for example stages: [{{experiment: ../stage1.yaml}}]")
+    chain = _read_chain(path)
+    names = stage_names(path)
+    for stage in stages_of(overrides):
+        if stage not in names:
+            raise unknown_name(f"stage in {path}:", stage, names)
     runs = []
-    for number, stage in enumerate(chain.stages):
-        run = load_config(RunConfig, path.parent / stage.experiment, [*stage.settings, *overrides])
+    for number, (name, stage) in enumerate(zip(names, chain.stages, strict=True)):
+        settings = [*stage.settings, *settings_of_stage(overrides, name)]
+        run = load_config(RunConfig, path.parent / stage.experiment, settings)
         start = run.adapter.init_from
         if number or (start and start.startswith(LATEST)):
             run = replace(run, adapter=replace(run.adapter, init_from=None))
@@ -65,25 +76,82 @@ def load_chain(path: Path, overrides: list[str]) -> tuple[ChainConfig, list[RunC
     return chain, runs
 
 
-def run_chain(path: Path, overrides: list[str], resume: bool = False) -> dict[str, Any]:
+def stage_names(path: Path) -> list[str]:
+    """Return the names of a chain's stages, in order."""
+    return [
+        load_config(RunConfig, path.parent / stage.experiment, stage.settings).stage
+        for stage in _read_chain(path).stages
+    ]
+
+
+def stages_of(settings: Iterable[str]) -> list[str]:
+    """Return the stages that settings name, `STAGE:key=value`."""
+    return [found["stage"] for setting in settings if (found := STAGE_SETTING.fullmatch(setting))]
+
+
+def settings_of_stage(settings: Iterable[str], stage: str) -> list[str]:
+    """Return the settings that hold for a stage as `key=value`: the general ones and its own, the later ones last."""
+    own = []
+    for setting in settings:
+        found = STAGE_SETTING.fullmatch(setting)
+        if found is None:
+            own.append(setting)
+        elif found["stage"] == stage:
+            own.append(found["setting"])
+    return own
+
+
+def _read_chain(path: Path) -> ChainConfig:
+    found = read_yaml(path)
+    if isinstance(found, dict) and "loss" in found:  # an experiment
+        return ChainConfig(load_config(RunConfig, path).name, [StageConfig(path.name)])
+    chain = load_config(ChainConfig, path)
+    if not chain.stages:
+        raise UserError(f"{path} lists no stages: give for example stages: [{{experiment: ../stage1.yaml}}]")
+    return chain
+
+
+def run_chain(
+    path: Path,
+    overrides: Sequence[str],
+    resume: bool = False,
+    folder: Path | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Run a chain file and return, by stage and scale, every metric with its interval.
 
     A stage that is finished is not run again when the chain is resumed; an unfinished one goes on where it stopped.
+
+    Args:
+        path: As `load_chain` takes it.
+        overrides: Likewise.
+        resume: Go on with the newest unfinished chain of that name.
+        folder: The chain's own: begun there, or gone on with.
+        name: Of the MLflow run; the chain's own when not given.
+        tags: Of the chain's MLflow run, beside the usual ones.
+        params: Of the chain's MLflow run, beside its settings.
     """
     chain, runs = load_chain(path, overrides)
     quiet()
     own = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
-    folder = folder_to_resume(own, "auto") if resume else new_folder(own)
+    if folder is not None:
+        resume = (folder / CONFIG).is_file()
+    if resume:
+        folder = folder_to_resume(own, str(folder or "auto"))
+    folder = folder or new_folder(own)
     tracker = MLflowTracker(
         own.tracking.experiment,
-        chain.name,
+        name or chain.name,
         folder,
-        tags={"stage": "chain", "codec": own.cache.codec},
+        tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
         run_id=stored_run_id(folder) if resume else None,
         system_metrics=False,
     )
     with tracker:
         tracker.log_run_start(to_yaml(chain))
+        tracker.log_hyperparams(params or {})
         if is_rank_zero():
             (folder / CONFIG).write_text(to_yaml(own))
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
@@ -100,6 +168,8 @@ def run_chain(path: Path, overrides: list[str], resume: bool = False) -> dict[st
             for stage, scores in report["stages"].items():
                 for name, value in _flat(scores).items():
                     tracker.log_metrics({f"{stage}/{name}": value}, 0)
+            final = report["stages"][runs[-1].stage]
+            tracker.log_metrics({f"val/{name}": value for name, value in _flat(final).items()}, 0)
             tracker.log_dict(report, RESULTS)
             report["run_id"] = tracker.run_id
             (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
@@ -191,9 +261,9 @@ def _cell(entry: dict[str, Any], digits: int, factor: float) -> str:
     return f"{factor * entry['value']:.{digits}f}\n[dim]{low} to {high}[/dim]"
 
 
-def main(path: Path, overrides: list[str], resume: bool) -> None:
+def main(path: Path, overrides: list[str], resume: bool, folder: Path | None = None) -> None:
     """Run `lua-lightning chain`."""
-    report = run_chain(path, overrides, resume)
+    report = run_chain(path, overrides, resume, folder)
     if report:
         print_report(report)
         print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)

@@ -16,11 +16,31 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
     train.add_argument("--resume", nargs="?", const="auto", metavar="RUN", help="go on with the newest run or RUN")
+    train.add_argument("--folder", type=Path, help="the run's folder; one that was begun is gone on with")
 
     chain = commands.add_parser("chain", help="train several stages in a row")
     chain.add_argument("chain", type=Path, help="YAML file, such as experiments/chains/full.yaml")
-    chain.add_argument("overrides", nargs="*", metavar="key=value", help="settings for every stage")
+    chain.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings for every stage, or for one: stage3:key=value"
+    )
     chain.add_argument("--resume", action="store_true", help="go on with the newest unfinished chain of that name")
+    chain.add_argument("--folder", type=Path, help="the chain's folder; one that was begun is gone on with")
+
+    sweep = commands.add_parser("sweep", help="train every variant of a sweep file and compare them")
+    sweep.add_argument("sweep", type=Path, help="YAML file, such as experiments/sweeps/losses.yaml")
+    sweep.add_argument("overrides", nargs="*", metavar="key=value", help="settings for every run, as of a chain")
+    sweep.add_argument("--seeds", help="such as 0,1,2 (default: the file's)")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs and the expected time, and stop")
+    sweep.add_argument("--retry-failed", action="store_true", help="run those again that failed before")
+    sweep.add_argument("--jobs", type=int, help="runs at a time (default: one a GPU; 2 without a GPU)")
+    sweep.add_argument("--cluster", choices=("local", "slurm"), default="local", help="where (default: %(default)s)")
+    sweep.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the job, such as partition=gpu (repeatable)",
+    )
 
     upscale = commands.add_parser("upscale", help="enlarge a photograph, or a folder of them")
     upscale.add_argument("input", type=Path, help="image file or folder")
@@ -82,11 +102,15 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "train":
         from lua_lightning.train import main
 
-        main(arguments.experiment, arguments.overrides, arguments.resume)
+        main(arguments.experiment, arguments.overrides, arguments.resume, arguments.folder)
     elif arguments.command == "chain":
         from lua_lightning.chain import main
 
-        main(arguments.chain, arguments.overrides, arguments.resume)
+        main(arguments.chain, arguments.overrides, arguments.resume, arguments.folder)
+    elif arguments.command == "sweep":
+        from lua_lightning.sweeps.main import main
+
+        return main(arguments)
     elif arguments.command == "upscale":
         from lua_lightning.upscale import main
 

@@ -154,10 +154,7 @@ def load_config(schema: type[T], path: Path | None, overrides: list[str] = ()) -
     """
     layers: list[tuple[str, Any]] = []
     if path is not None:
-        try:
-            layers.append((str(path), yaml.safe_load(path.read_text()) or {}))
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"{path} cannot be read as YAML: {error}") from error
+        layers.append((str(path), read_yaml(path)))
     for override in overrides:
         if "=" not in override:
             raise UserError(f"{override!r} is not a setting: write key=value, for example train.steps=100")
@@ -171,6 +168,18 @@ def load_config(schema: type[T], path: Path | None, overrides: list[str] = ()) -
         except OmegaConfBaseException as error:
             raise UserError(f"{where}: {str(error).splitlines()[0]} (setting {error.full_key})") from error
     return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds; an empty one holds no settings.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {error}") from error
 
 
 def _refuse_unknown_keys(schema: type, layer: Any, where: str, prefix: str = "") -> None:

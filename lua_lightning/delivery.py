@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from urllib3.exceptions import HTTPError
 
-from lua_lightning.doctor import SQLITE, first_line, unreachable, without_password
+from lua_lightning.doctor import SQLITE, database_path, first_line, unreachable, without_password
 from lua_lightning.errors import UserError
 from lua_lightning.spool import Spool
 
@@ -55,8 +56,15 @@ def connect(uri: str) -> "MlflowClient":
     check_reachable(uri)
     from mlflow import MlflowClient
 
-    with explained(uri):
+    with explained(uri), alone(uri):
         return MlflowClient(tracking_uri=uri)
+
+
+@contextlib.contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Keep other processes of this machine from making the same SQLite database, or an experiment in it, at once."""
+    with FileLock(f"{database_path(uri)}.lock") if uri.startswith(SQLITE) else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager

@@ -68,6 +68,40 @@ def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def step_terms(
+    adapter: LatentUpscaler, codec: LatentCodec, config: RunConfig, batch: Mapping[str, Any], step: int
+) -> tuple[dict[int, Tensor], dict[int, dict[str, Tensor]], dict[str, Tensor]]:
+    """Return what one training step supervises.
+
+    Args:
+        adapter: The network.
+        codec: The frozen autoencoder.
+        config: The run.
+        batch: Training pairs: `hr` (N, C, H, W) and `lr_x<scale>` (N, C, H/scale, W/scale).
+        step: Which decides the heads and the decoded window.
+
+    Returns:
+        HR latents by supervised scale; the terms by scale and name, before their weights; and the weighted terms by
+        name, averaged over the scales.
+    """
+    predictions = {scale: adapter(batch[f"lr_x{scale}"], scale) for scale in supervised_scales(config, step)}
+    pixels: list[tuple[Tensor, Tensor]] = []
+    if active(config.loss, "pixel"):
+        window = decoded_window(config.train, config.seed, step)
+        pixels = decode_pairs(codec, list(predictions.values()), batch, window, config)
+    terms = {}
+    for position, (scale, prediction) in enumerate(predictions.items()):
+        pairs = {"latent": (prediction, batch["hr"])}
+        if pixels:
+            pairs["pixel"] = pixels[position]
+        terms[scale] = compute_terms(pairs, config.loss, config.loss_options, scale)
+    weighted = {
+        name: config.loss[name] * torch.stack([own[name] for own in terms.values()]).mean()
+        for name in next(iter(terms.values()))
+    }
+    return predictions, terms, weighted
+
+
 class AdapterModule(L.LightningModule):
     """Train a `LatentUpscaler` on latent pairs; validate its averaged weights on decoded photographs.
 
@@ -129,28 +163,13 @@ class AdapterModule(L.LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch: the mean over the supervised scales of the weighted sum of terms."""
         config, step = self.config, self.global_step
-        scales = supervised_scales(config, step)
-        predictions = {scale: self.adapter(batch[f"lr_x{scale}"], scale) for scale in scales}
-        pixels: list[tuple[Tensor, Tensor]] = []
-        if active(config.loss, "pixel"):
-            window = decoded_window(config.train, config.seed, step)
-            pixels = decode_pairs(self.codec, list(predictions.values()), batch, window, config)
-        terms = {}  # by scale and name, before their weights
-        for position, (scale, prediction) in enumerate(predictions.items()):
-            pairs = {"latent": (prediction, batch["hr"])}
-            if pixels:
-                pairs["pixel"] = pixels[position]
-            terms[scale] = compute_terms(pairs, config.loss, config.loss_options, scale)
-        weighted = {
-            name: config.loss[name] * torch.stack([own[name] for own in terms.values()]).mean()
-            for name in next(iter(terms.values()))
-        }
+        predictions, terms, weighted = step_terms(self.adapter, self.codec, config, batch, step)
         loss = torch.stack(list(weighted.values())).sum()
         self._log_terms(loss, terms, weighted, predictions, batch)
         if config.train.gradient_norms_every and step % config.train.gradient_norms_every == 0:
             self._log_gradient_norms(weighted)
         if self.trainer.world_size > 1:  # DDP waits for a gradient of every weight, also of a head that is not drawn
-            loss = loss + 0.0 * sum(weight.sum() for weight in self._idle_weights(scales))
+            loss = loss + 0.0 * sum(weight.sum() for weight in self._idle_weights(list(predictions)))
         return loss
 
     def _log_terms(

@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
-from lua_lightning.delivery import Sender, check_reachable, connect, explained
+from lua_lightning.delivery import Sender, alone, check_reachable, connect, explained
 from lua_lightning.doctor import (
     SQLITE,
     database_path,
@@ -306,7 +306,8 @@ class MLflowTracker(Logger):
         def create_run() -> "MlflowClient":
             client = connect(self._uri)
             with explained(self._uri):
-                experiment_id = self._experiment_id(client)
+                with alone(self._uri):
+                    experiment_id = self._experiment_id(client)
                 run = client.create_run(experiment_id, start_time=began, run_name=self._run_name, tags=tags)
             self._run_id = run.info.run_id
             spool.name_run(self._run_id)

@@ -244,10 +244,12 @@ def print_card(results: dict[str, Any]) -> None:
     )
 
 
-def main(path: Path, overrides: list[str], resume: str | None) -> None:
-    """Run `lua-lightning train`."""
+def main(path: Path, overrides: list[str], resume: str | None, folder: Path | None = None) -> None:
+    """Run `lua-lightning train`; `folder` is the run's own, begun there or gone on with."""
     config = load_config(RunConfig, path, overrides)
-    results = train(config, resume)
+    if folder is not None and (folder / CONFIG).is_file():
+        resume = str(folder)
+    results = train(config, resume, folder)
     if is_rank_zero():
         print_card(results)
         print(json.dumps(results))

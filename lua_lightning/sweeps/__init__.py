@@ -1,0 +1,1 @@
+"""Sweeps: many trainings from one file, their table, and the search for loss weights."""

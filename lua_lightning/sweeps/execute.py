@@ -1,0 +1,182 @@
+"""Train the runs of a sweep in processes of their own, through submitit: on this machine or on a SLURM cluster."""
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+import torch
+from filelock import FileLock
+from submitit.helpers import DelayedSubmission
+
+from lua_lightning.chain import run_chain
+from lua_lightning.errors import UserError
+from lua_lightning.sweeps.plan import ERROR, LOCK, Plan, PlannedRun
+
+POLL_SECONDS = 1.0
+JOBS = "jobs"  # folder of submitit's scripts and logs
+JOB_IDS = "slurm.json"
+DAYS = 7  # after which a run on this machine is stopped; SLURM has its own limit
+SLURM_DEFAULTS: dict[str, Any] = {"time": 24 * 60, "gpus_per_node": 1, "cpus_per_task": 8}  # minutes
+
+
+@dataclass
+class Training:
+    """One run, as a process of its own carries it out. Called again, it goes on where it stopped.
+
+    Attributes:
+        run: What is trained.
+        tags: Of its MLflow run.
+        params: Likewise.
+    """
+
+    run: PlannedRun
+    tags: dict[str, str]
+    params: dict[str, Any]
+
+    def __call__(self) -> None:
+        folder = self.run.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK, timeout=0):
+            (folder / ERROR).unlink(missing_ok=True)
+            name = f"{self.run.variant} seed {self.run.seed}"
+            try:
+                run_chain(self.run.chain, self.run.settings, False, folder, name, self.tags, self.params)
+            except Exception as error:
+                (folder / ERROR).write_text(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+                raise
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Return what submitit requeues when SLURM preempts the job or its time is up."""
+        return DelayedSubmission(self)
+
+
+@dataclass
+class Options:
+    """Where and how runs are carried out.
+
+    Attributes:
+        jobs: Runs at a time.
+        cluster: `local` or `slurm`.
+        slurm: `key=value` of the SLURM job.
+    """
+
+    jobs: int
+    cluster: str = "local"
+    slurm: Sequence[str] = ()
+
+
+def default_jobs() -> int:
+    """Return how many runs go at a time: one on each GPU, else two, which share the processor's cores."""
+    return torch.cuda.device_count() or min(2, os.cpu_count() or 1)
+
+
+def threads(jobs: int) -> int:
+    """Return the processor threads of each of `jobs` runs at a time."""
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def execute(
+    plan: Plan,
+    trainings: Sequence[Training],
+    options: Options,
+    ended: Callable[[PlannedRun], None],
+) -> None:
+    """Carry out what is missing, and wait for runs that a driver before this one began and that still go on.
+
+    Args:
+        plan: The sweep.
+        trainings: What is to be trained.
+        options: Where.
+        ended: Called with each run that has ended, whatever became of it.
+    """
+    carry_out = _locally if options.cluster == "local" else _on_slurm
+    carry_out(plan, list(trainings), options, ended)
+
+
+def _locally(plan: Plan, waiting: list[Training], options: Options, ended: Callable[[PlannedRun], None]) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(options.jobs)))
+    devices = _devices()
+    begun = {training.run.folder for training in waiting}
+    survivors = [run for run in plan.runs if run.folder not in begun and run.state == "running"]
+    active: dict[int, tuple[PlannedRun, submitit.Job[None]]] = {}
+    while waiting or active or survivors:
+        for slot, (run, job) in list(active.items()):
+            if job.done():
+                del active[slot]
+                ended(run)
+        for run in list(survivors):
+            if not run.is_running():
+                survivors.remove(run)
+                ended(run)
+        free = [slot for slot in range(options.jobs) if slot not in active]
+        for slot in free[: max(0, options.jobs - len(active) - len(survivors))]:
+            if waiting:
+                training = waiting.pop(0)
+                active[slot] = (training.run, _executor(plan, devices, slot).submit(training))
+        time.sleep(POLL_SECONDS)
+
+
+def _executor(plan: Plan, devices: Sequence[int], slot: int) -> submitit.LocalExecutor:
+    executor = submitit.LocalExecutor(_jobs_folder(plan))
+    executor.update_parameters(timeout_min=DAYS * 24 * 60)
+    if devices:
+        executor.update_parameters(gpus_per_node=1, visible_gpus=[devices[slot % len(devices)]])
+    return executor
+
+
+def _devices() -> list[int]:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen:
+        return [int(number) for number in chosen.split(",") if number.isdigit()]
+    return list(range(torch.cuda.device_count()))
+
+
+def _jobs_folder(plan: Plan) -> Path:
+    return plan.folder.parent / JOBS
+
+
+def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Callable[[PlannedRun], None]) -> None:
+    record = _jobs_folder(plan) / JOB_IDS
+    ids: dict[str, str] = json.loads(record.read_text()) if record.is_file() else {}  # by the run's folder
+    active = {}
+    for run in plan.runs:
+        if run.folder.name in ids and run.state != "finished":
+            job = submitit.SlurmJob(_jobs_folder(plan), ids[run.folder.name])
+            if not job.done(force_check=True):
+                active[run.folder] = run, job
+    waiting = [training for training in waiting if training.run.folder not in active]
+    if waiting:
+        try:
+            executor = submitit.SlurmExecutor(_jobs_folder(plan))
+            settings = {**SLURM_DEFAULTS, **dict(_setting(text) for text in options.slurm)}
+            executor.update_parameters(array_parallelism=options.jobs, job_name=plan.config.name, **settings)
+            submitted = executor.map_array(_call, waiting)
+        except Exception as error:  # no SLURM here, an unknown parameter, or sbatch refuses the job
+            raise UserError(f"SLURM does not take the sweep ({error}): see --slurm, or use --cluster local") from error
+        for training, job in zip(waiting, submitted, strict=True):
+            active[training.run.folder] = training.run, job
+            ids[training.run.folder.name] = job.job_id
+        record.write_text(json.dumps(ids, indent=1) + "\n")
+    while active:
+        for folder, (run, job) in list(active.items()):
+            if job.done():
+                del active[folder]
+                ended(run)
+        time.sleep(POLL_SECONDS)
+
+
+def _call(training: Training) -> None:
+    training()
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--slurm {text!r} is not a setting: write KEY=VALUE, for example --slurm partition=gpu")
+    return key, int(value) if value.isdigit() else value
