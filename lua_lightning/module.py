@@ -114,6 +114,7 @@ class AdapterModule(L.LightningModule):
         photo_names: File names by photo index, to say which images a bad batch held.
         shown_samples: Validation samples whose images are logged.
         crop_scores: The last validation, crop by crop, of all processes.
+        scored_step: When that was.
     """
 
     def __init__(self, config: RunConfig, adapter: LatentUpscaler, codec: LatentCodec):
@@ -128,6 +129,7 @@ class AdapterModule(L.LightningModule):
         self._references: dict[tuple[int, int], Reference] = {}
         self._crops: list[CropScores] = []
         self.crop_scores: list[CropScores] = []
+        self.scored_step: int | None = None
         if config.train.compile:
             self.adapter.compile()
 
@@ -274,6 +276,7 @@ class AdapterModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the crops of all processes, each crop once and in the same order."""
+        self.scored_step = self.trainer.global_step
         self.crop_scores = sorted(gathered(self._crops), key=lambda crop: crop.sample)
         self.log_dict({f"val/{name}": value for name, value in summarise(self.crop_scores).items()})
 

@@ -117,7 +117,7 @@ def paired_differences_over_seeds(
             if count:
                 one, other = first.means(weights), second.means(weights)
                 for name in one.keys() & other.keys():
-                    sums[name] = sums.get(name, 0.0) + count * (one[name] - other[name])
+                    sums[name] = sums.get(name, 0.0) + float(count) * (one[name] - other[name])
         return {name: value / len(pairs) for name, value in sorted(sums.items())}
 
     photos = [crop.photo for crop in sorted(ours[0], key=lambda crop: crop.sample)]

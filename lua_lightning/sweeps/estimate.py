@@ -63,7 +63,7 @@ class Estimator:
         kind = (
             run.cache.codec,
             run.cache.crop_px,
-            repr(replace(run.adapter, init_from=None)),
+            repr(run.adapter),
             settings.batch_size,
             settings.crop_latents,
             settings.decode_latents,
@@ -77,9 +77,8 @@ class Estimator:
 
 def _timed(run: RunConfig) -> Rate:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = replace(run, adapter=replace(run.adapter, init_from=None, transfer=False))
     codec = LatentCodec.from_pretrained(run.cache.codec).to(device)
-    adapter = build_adapter(run, codec, None).to(device)
+    adapter = build_adapter(run, codec, run.adapter.init_from).to(device)
     low_precision = run.train.precision == "bf16-mixed" or (run.train.precision == "auto" and native_bf16())
 
     def batch(count: int, side: int) -> dict[str, torch.Tensor]:

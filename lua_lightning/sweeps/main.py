@@ -67,7 +67,7 @@ def _is_missing(state: str, retry_failed: bool) -> bool:
 
 
 def expected_seconds(runs: Sequence[PlannedRun], jobs: int) -> dict[Path, float]:
-    """Return about how long each run takes, by its folder, `jobs` at a time; what they need is loaded here for the first time.
+    """Return about how long each run takes, by its folder, `jobs` at a time; loads what they need for the first time.
 
     Raises:
         UserError: A codec, a network or the photographs of any run cannot be loaded.

@@ -185,7 +185,7 @@ def _planned(config: SweepConfig, name: str, chain: Path, own: Sequence[str], se
     slug = re.sub(r"[^\w.=-]+", "_", name)
     folder = Path(runs[0].runs) / "sweeps" / config.name / f"{slug}-seed{seed}-{digest}"
     settings.append(f"runs={folder}")
-    return PlannedRun(name, seed, chain, tuple(settings), tuple(load_chain(chain, settings)[1]), folder)
+    return PlannedRun(name, seed, chain, tuple(settings), tuple(replace(run, runs=str(folder)) for run in runs), folder)
 
 
 def _that_decides(run: RunConfig) -> RunConfig:

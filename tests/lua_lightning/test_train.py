@@ -15,6 +15,7 @@ from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.module import AdapterModule, AveragedAdapter, learning_rate_factor
+from lua_lightning.statistics import read_scores
 from lua_lightning.train import train
 
 STEPS = 8
@@ -166,6 +167,17 @@ def test_a_run_cut_off_in_its_last_validation_still_closes(config, monkeypatch):
     with contextlib.suppress(Stop):
         train(config)
     assert "val/x4/recovery" in train(config, resume="auto")
+
+
+def test_the_closing_scores_are_of_the_last_step(config, uninterrupted):
+    odd = dataclasses.replace(config, validation=dataclasses.replace(config.validation, every=STEPS - 1))
+    results = train(odd)
+    for scale in (2, 4):
+        name = f"val/x{scale}/psnr"
+        assert results[name] == uninterrupted[name]
+        assert history(results["run_id"], name)[STEPS] == pytest.approx(results[name])
+    (crop, *_) = read_scores(Path(results["folder"]) / "scores.json")
+    assert "x2/perceptual/effnet-lite0" in crop.values
 
 
 def test_an_adapter_of_another_codec_is_refused_before_training(config, tmp_path):

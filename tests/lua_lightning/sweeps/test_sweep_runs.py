@@ -1,0 +1,146 @@
+"""Sweeps with real workers: finished runs stay, failed ones wait to be asked for, drivers may die."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+
+from lua_lightning.cli import main
+from lua_lightning.sweeps.plan import load_plan
+
+ROOT = Path.cwd()
+
+
+@pytest.fixture
+def sweep(tmp_path, settings):
+    def write(variants, steps=3, **more):
+        path = tmp_path / "sweep.yaml"
+        content = {
+            "name": "small",
+            "base": f"{ROOT}/experiments/stage1.yaml",
+            "settings": [*settings, f"train.steps={steps}", "validation.every=1000"],
+            "seeds": [0],
+            "reference": next(iter(variants)),
+            "variants": variants,
+            **more,
+        }
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write
+
+
+def last_line(capsys):
+    out, err = capsys.readouterr()
+    return json.loads(out.splitlines()[-1]), err
+
+
+def test_a_sweep_trains_what_is_missing_and_compares_it(sweep, capsys, tmp_path):
+    path = sweep({"full": {}, "no-fft": {"settings": ["loss.latent_fft=0"]}})
+    assert main(["sweep", str(path), "--dry-run"]) == 0
+    planned, err = last_line(capsys)
+    assert planned["states"] == {"planned": 2}
+    assert planned["expected_seconds"] > 0
+    assert "no-fft" in err
+    assert not (tmp_path / "runs").exists()
+
+    assert main(["sweep", str(path)]) == 0
+    report, err = last_line(capsys)
+    assert "[2/2]" in err
+    folder = Path(report["folder"])
+    assert {"table.md", "table.csv", "axis-variant.png", "crops.png"} <= {file.name for file in folder.iterdir()}
+    client = mlflow.MlflowClient()
+    parent = client.get_run(report["run_id"])
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for kind in ("n", "mean", "difference", "low", "high"):
+            if row[kind]:
+                assert parent.data.metrics[f"{row['variant']}/{row['metric']}/{kind}"] == float(row[kind])
+    runs = load_plan(path).runs
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{report['run_id']}'")
+    assert {(child.data.params["variant"], child.data.params["stage1.loss.latent_fft"]) for child in children} == {
+        ("full", "0.1"), ("no-fft", "0.0")
+    }  # fmt: skip
+    (own,) = (row for row in rows if row["variant"] == "full" and row["metric"] == "x2/psnr")
+    (child,) = (child for child in children if child.data.params["variant"] == "full")
+    assert child.data.metrics["val/x2/psnr"] == pytest.approx(float(own["mean"]))
+
+    finished = {run.folder: (run.folder / "results.json").stat().st_mtime for run in runs}
+    assert main(["sweep", str(path)]) == 0
+    again, _ = last_line(capsys)
+    assert again["run_id"] == report["run_id"]
+    assert again["rows"] == report["rows"]
+    assert finished == {run.folder: (run.folder / "results.json").stat().st_mtime for run in runs}
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_reported_and_run_again_on_request(sweep, capsys):
+    # A rate that makes the loss overflow is not refused beforehand.
+    path = sweep({"full": {}, "wild": {"settings": ["optim.learning_rate=1e37"]}}, steps=6)
+    assert main(["sweep", str(path)]) == 1
+    report, err = last_line(capsys)
+    assert [row["variant"] for row in report["rows"]] == ["full"]
+    assert "wild seed 0 failed (UserError: the loss became" in err
+    (wild,) = load_plan(path).of("wild")
+    written = (wild.folder / "error.txt").stat().st_mtime
+    assert main(["sweep", str(path)]) == 1
+    assert "--retry-failed runs it again" in last_line(capsys)[1]
+    assert (wild.folder / "error.txt").stat().st_mtime == written
+    assert main(["sweep", str(path), "--retry-failed"]) == 1
+    assert (wild.folder / "error.txt").stat().st_mtime > written
+
+
+@pytest.mark.slow
+def test_a_sweep_survives_the_death_of_its_driver(sweep, capsys):
+    path = sweep({"full": {}, "no-fft": {"settings": ["loss.latent_fft=0"]}}, steps=150)
+    command = [sys.executable, "-m", "lua_lightning.cli", "sweep", str(path), "--jobs", "1"]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    plan = load_plan(path)
+    deadline = time.monotonic() + 120
+    while plan.runs[0].state != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert plan.runs[0].state == "running"
+    assert main(["sweep", str(path), "--jobs", "1"]) == 0
+    report, _ = last_line(capsys)
+    assert [row["variant"] for row in report["rows"]] == ["full", "no-fft"]
+    # One process trained it from beginning to end: one MLflow run, never resumed.
+    records = (plan.runs[0].folder / "metrics.jsonl").read_text()
+    assert records.count('"status": "RUNNING"') == 0
+    assert len(list((plan.runs[0].folder / "stage1").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_gone_on_with(sweep, capsys):
+    path = sweep({"full": {}}, steps=400)
+    command = [sys.executable, "-m", "lua_lightning.cli", "sweep", str(path)]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    (run,) = load_plan(path).runs
+    deadline = time.monotonic() + 120
+    while not list(run.folder.glob("stage1/*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    time.sleep(1)
+    assert run.state == "interrupted"
+    assert main(["sweep", str(path)]) == 0
+    last_line(capsys)
+    assert len(list((run.folder / "stage1").iterdir())) == 1  # the same stage folder, resumed
+
+
+def test_slurm_and_a_local_database_do_not_go_together(sweep, capsys):
+    path = sweep({"full": {}})
+    assert main(["sweep", str(path), "--cluster", "slurm"]) == 2
+    assert "MLFLOW_TRACKING_URI" in capsys.readouterr().err
