@@ -55,6 +55,10 @@ ablate-losses ablate-stages ablate-scales claim:
 	@$(RUN) sweep experiments/sweeps/$(@:ablate-%=%).yaml data.photos=$(PHOTOS) $(if $(CODEC),cache.codec=$(CODEC)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
+.PHONY: search-losses
+search-losses: data ## search the weights of the loss terms with Optuna (started again, it goes on)
+	@$(BIN)/python -m benchmarks.search experiments/searches/losses.yaml data.photos=$(PHOTOS) $(ARGS)
+
 .PHONY: evaluate
 evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=lua-tiny-d16)
 	@$(RUN) evaluate $(or $(ADAPTER),lua-tiny-d16) experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS)

@@ -57,7 +57,7 @@ def load_chain(path: Path, overrides: Sequence[str]) -> tuple[ChainConfig, list[
     Raises:
         UserError: A file is missing or a setting is wrong, in any stage.
     """
-    chain = _read_chain(path)
+    chain = read_chain(path)
     names = stage_names(path)
     for stage in stages_of(overrides):
         if stage not in names:
@@ -80,7 +80,7 @@ def stage_names(path: Path) -> list[str]:
     """Return the names of a chain's stages, in order."""
     return [
         load_config(RunConfig, path.parent / stage.experiment, stage.settings).stage
-        for stage in _read_chain(path).stages
+        for stage in read_chain(path).stages
     ]
 
 
@@ -101,7 +101,12 @@ def settings_of_stage(settings: Iterable[str], stage: str) -> list[str]:
     return own
 
 
-def _read_chain(path: Path) -> ChainConfig:
+def read_chain(path: Path) -> ChainConfig:
+    """Return the stages that a chain file lists; an experiment file is a chain of one stage.
+
+    Raises:
+        UserError: The file cannot be read, or lists none.
+    """
     found = read_yaml(path)
     if isinstance(found, dict) and "loss" in found:  # an experiment
         return ChainConfig(load_config(RunConfig, path).name, [StageConfig(path.name)])

@@ -173,9 +173,7 @@ def train(
             print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
         with stop:
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
-        if (
-            module.scored_step != trainer.global_step
-        ):  # not a multiple of validation.every, or resumed there
+        if module.scored_step != trainer.global_step:  # not a multiple of validation.every, or resumed there
             trainer.validate(module, data, verbose=False)
         results = {
             **validation_scores(trainer),

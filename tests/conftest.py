@@ -1,5 +1,6 @@
 """Small real things that many tests share: photographs, an autoencoder, a cache."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,6 +17,20 @@ from lua_lightning.photos import PhotoSet, file_sha256
 
 # Small tensors gain nothing from more threads, and on a busy machine the threads only wait for each other.
 torch.set_num_threads(1)
+
+
+SMALL = [
+    "train.batch_size=2",
+    "train.crop_latents=8",
+    "train.decode_latents=4",
+    "train.decode_margin=1",
+    "train.log_every=1",
+    "train.checkpoint_every=2",
+    "train.precision=32-true",
+    "validation.image_keys=1",
+    "optim.warmup_steps=2",
+    "tracking.system_metrics=false",
+]
 
 
 def write_photo_set(folder: Path, splits: list[str], size: int = 128) -> Path:
@@ -90,3 +105,16 @@ def cache_config(tmp_path_factory) -> CacheConfig:
 @pytest.fixture(scope="session")
 def cache(cache_config, photo_folder, codec):
     return build_cache(cache_config, PhotoSet.load(photo_folder), codec)
+
+
+@pytest.fixture
+def settings(tmp_path, photo_folder, codec_folder, cache_config, monkeypatch) -> list[str]:
+    """Settings of a training that takes a second a step or less, recorded in a database of the test's own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    cache = dataclasses.asdict(dataclasses.replace(cache_config, codec=str(codec_folder)))
+    return [
+        *SMALL,
+        f"runs={tmp_path / 'runs'}",
+        f"data.photos={photo_folder}",
+        *(f"cache.{name}={value}" for name, value in cache.items() if value is not None),
+    ]
