@@ -108,7 +108,10 @@ class CleanStop(Callback):
         self._asked = True
         print("\nstopping after this step; once more stops at once", file=sys.stderr)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        # Not at the end of the step before: what it logged is recorded only after that hook.
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
         # All processes stop at the same step, whichever was told first.
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             trainer.save_checkpoint(self.folder / f"{LAST}.ckpt")

@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
         help="of the job, such as partition=gpu (repeatable)",
     )
 
+    cache = commands.add_parser("cache", help="encode an experiment's latent pairs before training")
+    cache.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
+    cache.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+    cache.add_argument("--part", metavar="I/N", help="only part I of N, from 0; a call without closes the cache")
+
     upscale = commands.add_parser("upscale", help="enlarge a photograph, or a folder of them")
     upscale.add_argument("input", type=Path, help="image file or folder")
     upscale.add_argument("-o", "--output", type=Path, required=True, help="image file, or folder when the input is one")
@@ -111,6 +116,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lua_lightning.sweeps.main import main
 
         return main(arguments)
+    elif arguments.command == "cache":
+        from lua_lightning.cache import main
+
+        main(arguments.experiment, arguments.overrides, arguments.part)
     elif arguments.command == "upscale":
         from lua_lightning.upscale import main
 

@@ -3,14 +3,15 @@
 A cache is a folder of safetensors shards and a `manifest.json`. Its name holds a fingerprint of everything that
 determines its content (codec weights, photographs, settings), so a change of any of them is another cache. Shards are
 written one at a time and renamed into place; a build that was killed goes on where it stopped, and a shard that is
-damaged or belongs to another cache is rebuilt.
+damaged or belongs to another cache is rebuilt. Several processes or machines may encode it together, each its own part.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,6 +31,7 @@ from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
 from lua_lightning.photos import PhotoSet, Split, file_sha256
 
 FORMAT = 1
+LEDGERS = "shards*.json"  # what each process has written so far, with checksums
 SCALES = (2, 4)
 
 
@@ -143,6 +145,86 @@ def settings_of(config: CacheConfig, through: LatentCodec | None) -> dict[str, A
     return {**settings, "through_sha256": through.sha256()} if through else settings
 
 
+@dataclass(frozen=True)
+class _Build:
+    """Everything that decides a cache, and where it goes."""
+
+    config: CacheConfig
+    photos: PhotoSet
+    codec: LatentCodec
+    through: LatentCodec | None
+    identity: dict[str, Any]
+    fingerprint: str
+    folder: Path
+
+    @cached_property
+    def shards(self) -> list[tuple[str, str, list[Crop]]]:
+        """Split, file name and crops of every shard."""
+        shards, size = [], self.config.shard_pairs
+        for split in get_args(Split):
+            crops = list(plan_crops(self.photos, split, self.config))
+            if not crops and split != "test":
+                raise UserError(
+                    f"no {split} photograph in {self.photos.folder} has both sides >= {self.config.crop_px} px: "
+                    "bring larger photographs or lower cache.crop_px"
+                )
+            for number, start in enumerate(range(0, len(crops), size)):
+                shards.append((split, f"{split}-{number:05d}.safetensors", crops[start : start + size]))
+        return shards
+
+    def encode(self, shards: Sequence[tuple[str, str, list[Crop]]], ledger: Path) -> None:
+        """Encode those of `shards` that are missing, damaged or foreign, and note each in `ledger`."""
+        known, own = self.known(), _read_ledger(ledger)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(
+                f"encoding with {self.codec.source}", total=sum(len(crops) for *_, crops in shards)
+            )
+            for split, name, crops in shards:
+                if not (name in known and _is_sound(self.folder, known[name], self.fingerprint, self.config.verify)):
+                    own[name] = _write_shard(self, name, split, crops)
+                    write_json(ledger, list(own.values()))
+                progress.advance(task, len(crops))
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Return the entries of all shards that any process has written, by file name."""
+        ledgers = sorted(self.folder.glob(LEDGERS), key=lambda path: path.stat().st_mtime)
+        return {name: entry for path in ledgers for name, entry in _read_ledger(path).items()}
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
+    return {entry["file"]: entry for entry in json.loads(path.read_text())} if path.exists() else {}
+
+
+def _plan(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> _Build:
+    through = LatentCodec.from_pretrained(config.through) if config.through else None
+    identity = {
+        "format": FORMAT,
+        "codec_sha256": codec.sha256(),
+        "photos_sha256": photos.sha256,
+        "settings": settings_of(config, through),
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(config.folder) / f"{Path(codec.source).name}-{fingerprint}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return _Build(config, photos, codec, through, identity, fingerprint, folder)
+
+
+def build_part(config: CacheConfig, photos: PhotoSet, codec: LatentCodec, part: int, parts: int) -> Path:
+    """Encode every `parts`-th shard of a cache from `part` on; other processes and machines may encode the others.
+
+    `build_cache` then finds all of them encoded, and closes the cache.
+
+    Returns:
+        The cache's folder.
+
+    Raises:
+        UserError: No photograph of a split is as large as the crop.
+    """
+    build = _plan(config, photos, codec)
+    build.encode(build.shards[part::parts], build.folder / f"shards-{part}-of-{parts}.json")
+    return build.folder
+
+
 def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> PairCache:
     """Build what is missing of the cache that `config`, `photos` and `codec` determine, and open it.
 
@@ -152,53 +234,25 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
     Raises:
         UserError: No photograph of a split is as large as the crop.
     """
-    made_by = {
-        "source": codec.source,
-        "revision": codec.revision,
-        "sha256": codec.sha256(),
-        "channels": codec.channels,
-        "downscale": codec.downscale,
-    }
-    through = LatentCodec.from_pretrained(config.through) if config.through else None
-    identity = {
-        "format": FORMAT,
-        "codec_sha256": made_by["sha256"],
-        "photos_sha256": photos.sha256,
-        "settings": settings_of(config, through),
-    }
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    folder = Path(config.folder) / f"{Path(codec.source).name}-{fingerprint}"
-    folder.mkdir(parents=True, exist_ok=True)
+    build = _plan(config, photos, codec)
+    folder = build.folder
     if (folder / "manifest.json").exists():
         cache = PairCache(folder)
-        if all(_is_sound(folder, shard, fingerprint, config.verify) for shard in cache.manifest["shards"]):
+        if all(_is_sound(folder, shard, build.fingerprint, config.verify) for shard in cache.manifest["shards"]):
             return cache
-
-    ledger = folder / "shards.json"  # what has been written so far, with checksums
-    known = {entry["file"]: entry for entry in json.loads(ledger.read_text())} if ledger.exists() else {}
-    plan: list[tuple[str, str, list[Crop]]] = []
-    for split in get_args(Split):
-        crops = list(plan_crops(photos, split, config))
-        if not crops and split != "test":
-            raise UserError(
-                f"no {split} photograph in {photos.folder} has both sides >= {config.crop_px} px: "
-                "bring larger photographs or lower cache.crop_px"
-            )
-        for number, start in enumerate(range(0, len(crops), config.shard_pairs)):
-            plan.append((split, f"{split}-{number:05d}.safetensors", crops[start : start + config.shard_pairs]))
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"encoding with {codec.source}", total=sum(len(crops) for *_, crops in plan))
-        for split, name, crops in plan:
-            if not (name in known and _is_sound(folder, known[name], fingerprint, config.verify)):
-                known[name] = _write_shard(folder / name, split, crops, fingerprint, photos, codec, through, config)
-                write_json(ledger, list(known.values()))
-            progress.advance(task, len(crops))
-    shards = [known[name] for _, name, _ in plan]
+    build.encode(build.shards, folder / "shards.json")
+    known = build.known()
+    shards = [known[name] for _, name, _ in build.shards]
     manifest = {
-        "fingerprint": fingerprint,
-        **identity,
-        "codec": made_by,
+        "fingerprint": build.fingerprint,
+        **build.identity,
+        "codec": {
+            "source": codec.source,
+            "revision": codec.revision,
+            "sha256": codec.sha256(),
+            "channels": codec.channels,
+            "downscale": codec.downscale,
+        },
         "photos": [photo.file for photo in photos.photos],
         "statistics": _statistics(folder, [shard["file"] for shard in shards if shard["split"] == "train"]),
         "shards": shards,
@@ -207,19 +261,11 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
     return PairCache(folder)
 
 
-def _write_shard(
-    path: Path,
-    split: str,
-    crops: list[Crop],
-    fingerprint: str,
-    photos: PhotoSet,
-    codec: LatentCodec,
-    through: LatentCodec | None,
-    config: CacheConfig,
-) -> dict[str, Any]:
-    tensors = encode_crops(photos, crops, codec, through, config, pixels=split != "train" or config.train_pixels)
+def _write_shard(build: _Build, name: str, split: str, crops: list[Crop]) -> dict[str, Any]:
+    path, pixels = build.folder / name, split != "train" or build.config.train_pixels
+    tensors = encode_crops(build.photos, crops, build.codec, build.through, build.config, pixels=pixels)
     temporary = path.with_suffix(f".tmp{os.getpid()}")
-    save_file(tensors, temporary, metadata={"fingerprint": fingerprint})
+    save_file(tensors, temporary, metadata={"fingerprint": build.fingerprint})
     temporary.replace(path)
     return {
         "file": path.name,

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lua_lightning import pairs
+from lua_lightning.cli import main
 from lua_lightning.codec import LatentCodec
 from lua_lightning.crops import dihedral
 from lua_lightning.errors import UserError
@@ -33,7 +36,9 @@ def writes(monkeypatch):
     """Names of the shards written while the test runs."""
     names = []
     write = pairs._write_shard
-    monkeypatch.setattr(pairs, "_write_shard", lambda path, *rest: names.append(path.name) or write(path, *rest))
+    monkeypatch.setattr(
+        pairs, "_write_shard", lambda build, name, *rest: names.append(name) or write(build, name, *rest)
+    )
     return names
 
 
@@ -93,11 +98,11 @@ def test_a_killed_build_goes_on(own, photos, codec, monkeypatch, writes):
     writes.clear()
     write = pairs._write_shard
 
-    def dies_at_the_third(path, *rest):
+    def dies_at_the_third(build, name, *rest):
         if len(writes) == 2:
-            path.with_suffix(".tmp1").write_bytes(b"half a shard")
+            (build.folder / name).with_suffix(".tmp1").write_bytes(b"half a shard")
             raise KeyboardInterrupt
-        return write(path, *rest)
+        return write(build, name, *rest)
 
     monkeypatch.setattr(pairs, "_write_shard", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -106,6 +111,27 @@ def test_a_killed_build_goes_on(own, photos, codec, monkeypatch, writes):
     writes.clear()
     assert contents(build_cache(own, photos, codec)) == whole
     assert len(writes) == 3
+
+
+def test_two_processes_encode_what_one_does(own, photos, codec, photo_folder, codec_folder, tmp_path, writes):
+    whole = contents(build_cache(own, photos, codec))
+    writes.clear()
+    together = dataclasses.replace(own, folder=str(tmp_path / "together"), codec=str(codec_folder))
+    settings = [f"cache.{name}={value}" for name, value in dataclasses.asdict(together).items() if value is not None]
+    command = [sys.executable, "-m", "lua_lightning.cli", "cache", "experiments/stage1.yaml"]
+    command += [f"data.photos={photo_folder}", *settings]
+    workers = [subprocess.Popen([*command, "--part", f"{part}/2"]) for part in (0, 1)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    cache = build_cache(together, photos, codec)
+    assert writes == []  # both parts were there: it only closes the cache
+    assert contents(cache) == whole
+    assert len(list(cache.folder.glob("shards-*-of-2.json"))) == 2
+
+
+def test_a_part_that_is_none_is_refused(photo_folder, capsys):
+    for part in ("2/2", "1", "a/b"):
+        assert main(["cache", "experiments/stage1.yaml", f"data.photos={photo_folder}", "--part", part]) == 2
+        assert "0/4" in capsys.readouterr().err
 
 
 def damage_bytes(path):

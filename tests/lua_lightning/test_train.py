@@ -132,6 +132,7 @@ def test_ctrl_c_saves_the_very_step_and_marks_the_run_killed(config, monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
     resumed = train(again, resume=str(folder))
     assert largest_difference(weights(uninterrupted), weights(resumed)) == 0
+    assert history(run_id, "train/loss") == history(uninterrupted["run_id"], "train/loss")
 
 
 def test_a_loss_that_is_not_finite_names_the_photographs(config, monkeypatch):
