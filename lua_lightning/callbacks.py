@@ -90,7 +90,7 @@ class CleanStop(Callback):
 
     def __init__(self, tracker: MLflowTracker, folder: Path):
         self.tracker, self.folder = tracker, folder
-        self._asked = False
+        self._asked, self._saved = False, False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "CleanStop":
@@ -108,13 +108,14 @@ class CleanStop(Callback):
         self._asked = True
         print("\nstopping after this step; once more stops at once", file=sys.stderr)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        # Not at the end of the step before: what it logged is recorded only after that hook.
-        if batch_idx % trainer.accumulate_grad_batches:
-            return
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         # All processes stop at the same step, whichever was told first.
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             trainer.save_checkpoint(self.folder / f"{LAST}.ckpt")
+            self._saved = True
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._saved:  # not sooner: what the last step logged is recorded only after the hook above
             raise KeyboardInterrupt
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
