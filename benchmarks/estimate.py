@@ -17,6 +17,7 @@ from lua_lightning.catalogue import GeneratorFacts
 
 ATTENTION = 1.5  # how much more than its area a larger image takes, where it goes through the network whole
 FIXED_SECONDS = 2.0  # of an image's decoding and storing, and of a method's row
+TIMED = 2  # runs of each, of which the faster counts: the first seconds on a new machine are slow
 PROBE = 64  # side in pixels of the base image that is enlarged to time a method without a diffusion pass
 
 
@@ -54,14 +55,16 @@ def seconds_per_pass(world: World, base_size: int) -> float | None:
         return None
     latents = torch.randn(1, world.codec.channels, side, side, device=world.device)
     moment = denoiser.timesteps(2)[0]
-    denoiser.predict(latents, moment)
-    if world.device.startswith("cuda"):
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    denoiser.predict(latents, moment)
-    if world.device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        denoiser.predict(latents, moment)
+        if world.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    seconds()  # warms up
+    return min(seconds() for _ in range(TIMED))
 
 
 def seconds_per_pixel(config: BenchConfig, world: World, methods: Sequence[str], factor: int) -> dict[str, float]:
@@ -71,8 +74,8 @@ def seconds_per_pixel(config: BenchConfig, world: World, methods: Sequence[str],
     for name in enlarging(methods):
         try:
             method = build_method(name, world, config.settings.get(name, []))
-            method.run(start, PROBE * factor)
-            seconds = sum(method.run(start, PROBE * factor).seconds.values())
+            method.run(start, PROBE * factor)  # warms up
+            seconds = min(sum(method.run(start, PROBE * factor).seconds.values()) for _ in range(TIMED))
         except Exception:  # its own row will say why it does not run
             continue
         found[name] = seconds / (PROBE * factor) ** 2

@@ -6,7 +6,7 @@ from lua_lightning.checks import check_run
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.errors import UserError
 
-EXPERIMENTS = [*sorted(Path("experiments").glob("**/stage*.yaml")), Path("experiments/transfer.yaml")]
+EXPERIMENTS = [*sorted(Path("experiments").glob("**/stage[123].yaml")), Path("experiments/transfer.yaml")]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
