@@ -249,7 +249,8 @@ class MLflowTracker(Logger):
         """
         resumes = self._open().resumes
         folder = f"resume-{resumes}/" if resumes else ""
-        self.log_hyperparams(yaml.safe_load(config_yaml) or {})
+        settings = flatten(yaml.safe_load(config_yaml) or {})
+        self.log_hyperparams({plain_name(key): value for key, value in settings.items()})  # users name some of the keys
         self.log_text(config_yaml, f"{folder}config.yaml")
         self.log_dict(run_info(self._root), f"{folder}run.json")
         self.log_text("\n".join(installed_packages()) + "\n", f"{folder}environment.txt")
@@ -450,6 +451,11 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             flat[f"{prefix}{key}"] = text[:PARAM_LENGTH]
     return flat
+
+
+def plain_name(text: str) -> str:
+    """Return a name with a space for each character that MLflow refuses in those of metrics and parameters."""
+    return re.sub(r"[^\w\-. :/]", " ", text).strip()
 
 
 def _chunks(items: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:

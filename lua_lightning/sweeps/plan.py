@@ -16,6 +16,7 @@ from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.report import reported
 from lua_lightning.runs import CONFIG, RESULTS, SCORES
+from lua_lightning.tracking import plain_name
 
 ERROR, LOCK = "error.txt", "lock"
 VARIANTS = "variant"  # name of the axis of named variants
@@ -197,9 +198,17 @@ def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
+def tracked_name(variant: str) -> str:
+    """Return the name that a variant's metrics have in MLflow, which refuses some characters."""
+    return plain_name(variant.replace("/", " "))
+
+
 def _check(path: Path, config: SweepConfig, names: Sequence[str]) -> None:
     if not names:
         raise UserError(f"{path} has nothing to compare: give variants or a grid")
+    for name, other in itertools.combinations(names, 2):
+        if tracked_name(name) == tracked_name(other):
+            raise UserError(f"{path}: MLflow cannot tell the variants {name} and {other} apart: rename one")
     if not config.seeds or len(set(config.seeds)) < len(config.seeds):
         raise UserError(f"{path}: seeds={config.seeds} must name each seed once, and at least one")
     if config.reference not in names:

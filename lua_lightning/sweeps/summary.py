@@ -17,7 +17,7 @@ from lua_lightning.statistics import (
     read_scores,
     summarise,
 )
-from lua_lightning.sweeps.plan import Plan, PlannedRun
+from lua_lightning.sweeps.plan import Plan, PlannedRun, tracked_name
 
 LABELS = {"psnr": "PSNR, dB", "ssim": "SSIM", "recovery": "recovery"}
 DIGITS = {"psnr": 2, "out_of_range": 4}
@@ -189,11 +189,6 @@ def tracked(summary: Summary) -> dict[str, float]:
         for variant, metric, numbers in summary.flat()
         for kind, value in numbers.items()
     }
-
-
-def tracked_name(variant: str) -> str:
-    """Return a variant's name with only what MLflow allows in the name of a metric."""
-    return "".join(letter if letter.isalnum() or letter in "-._ " else " " for letter in variant).strip()
 
 
 def rows(summary: Summary) -> Sequence[dict[str, Any]]:

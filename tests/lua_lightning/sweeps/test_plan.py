@@ -114,6 +114,7 @@ def test_a_runs_folder_depends_on_what_decides_its_result_alone(sweep):
         ({"variants": {"full": {}}, "metric": "x2/psrn"}, "x2/psnr"),
         ({"variants": {"full": {}}, "seeds": [1, 1]}, "each seed once"),
         ({"variants": {"full": {}}, "settings": ["seed=4"]}, "--seeds"),
+        ({"variants": {"full": {}, "I+II": {}, "I II": {}}}, "I\\+II and I II apart"),
         ({"variants": {}}, "nothing to compare"),
         ({"grid": {"optim.learning_rate": []}}, "no values"),
         ({"variants": {"full": {}}, "base": ""}, "no chain"),

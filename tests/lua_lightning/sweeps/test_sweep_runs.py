@@ -44,12 +44,12 @@ def last_line(capsys):
 
 
 def test_a_sweep_trains_what_is_missing_and_compares_it(sweep, capsys, tmp_path):
-    path = sweep({"full": {}, "no-fft": {"settings": ["loss.latent_fft=0"]}})
+    path = sweep({"full": {}, "L1+0": {"settings": ["loss.latent_fft=0"]}})
     assert main(["sweep", str(path), "--dry-run"]) == 0
     planned, err = last_line(capsys)
     assert planned["states"] == {"planned": 2}
     assert planned["expected_seconds"] > 0
-    assert "no-fft" in err
+    assert "L1+0" in err
     assert not (tmp_path / "runs").exists()
 
     assert main(["sweep", str(path)]) == 0
@@ -62,13 +62,14 @@ def test_a_sweep_trains_what_is_missing_and_compares_it(sweep, capsys, tmp_path)
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
+        name = {"full": "full", "L1+0": "L1 0"}[row["variant"]]  # what MLflow allows
         for kind in ("n", "mean", "difference", "low", "high"):
             if row[kind]:
-                assert parent.data.metrics[f"{row['variant']}/{row['metric']}/{kind}"] == float(row[kind])
+                assert parent.data.metrics[f"{name}/{row['metric']}/{kind}"] == float(row[kind])
     runs = load_plan(path).runs
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{report['run_id']}'")
     assert {(child.data.params["variant"], child.data.params["stage1.loss.latent_fft"]) for child in children} == {
-        ("full", "0.1"), ("no-fft", "0.0")
+        ("full", "0.1"), ("L1+0", "0.0")
     }  # fmt: skip
     (own,) = (row for row in rows if row["variant"] == "full" and row["metric"] == "x2/psnr")
     (child,) = (child for child in children if child.data.params["variant"] == "full")
