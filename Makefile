@@ -46,12 +46,14 @@ transfer: data ## move an adapter to another autoencoder (CODEC=tiny-d4 FROM=lua
 	@$(RUN) train experiments/transfer.yaml data.photos=$(PHOTOS) cache.codec=$(or $(CODEC),tiny-d4) \
 		adapter.init_from=$(or $(FROM),lua-tiny-d16) $(ARGS) $(if $(RESUME),--resume)
 
-.PHONY: ablate-losses ablate-stages ablate-scales claim
+.PHONY: ablate-losses ablate-stages ablate-scales ablate-transfer ablate-range claim
 ablate-losses: data ## leave out one loss term at a time, two seeds (started again, it goes on; ARGS="--dry-run", SEEDS=0,1,2)
 ablate-stages: data ## every combination of stages with the same number of steps
 ablate-scales: data ## joint heads against one model per scale and against LIIF
+ablate-transfer: data ## another autoencoder: the trained trunk against training from scratch
+ablate-range: data ## pixel losses alone, with and without a bound on the residual
 claim: data ## the whole curriculum against parts of it, trained longer (CODEC=tiny-d4)
-ablate-losses ablate-stages ablate-scales claim:
+ablate-losses ablate-stages ablate-scales ablate-transfer ablate-range claim:
 	@$(RUN) sweep experiments/sweeps/$(@:ablate-%=%).yaml data.photos=$(PHOTOS) $(if $(CODEC),cache.codec=$(CODEC)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
@@ -109,6 +111,10 @@ docs: data ## remake the README's table and picture from the shipped models
 .PHONY: docs-benchmark
 docs-benchmark: bench-512 bench-1024 bench-2048 ## remake the README's benchmark table and the report's picture (needs chromium)
 	@$(BIN)/python -m docs.benchmark_tables
+
+.PHONY: docs-ablations
+docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here
+	@$(BIN)/python -m docs.ablation_tables
 
 .PHONY: doctor
 doctor: setup ## say what is here and what is missing

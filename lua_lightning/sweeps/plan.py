@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from lua_lightning.chain import load_chain, stage_names, stages_of
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.photos import file_sha256
+from lua_lightning.pretrained import WEIGHTS_NAME, find_pretrained
 from lua_lightning.report import reported
 from lua_lightning.runs import CONFIG, RESULTS, SCORES
 from lua_lightning.tracking import plain_name
@@ -54,7 +56,7 @@ class PlannedRun:
         chain: Its file.
         settings: As `load_chain` takes them, with the seed and the folder.
         stages: The resolved stages.
-        folder: Its own; the name holds a hash of everything that decides the result.
+        folder: Its own; the name holds a hash of its settings and of the weights that it starts from.
     """
 
     variant: str
@@ -182,7 +184,7 @@ def _planned(config: SweepConfig, name: str, chain: Path, own: Sequence[str], se
     general = [setting for setting in config.settings if not set(stages_of([setting])) - set(stages)]
     settings = [*general, *own, f"seed={seed}"]
     _, runs = load_chain(chain, settings)
-    digest = _digest([to_yaml(_that_decides(run)) for run in runs])
+    digest = _digest([to_yaml(_that_decides(run)) for run in runs] + _starting_weights(runs[0]))
     slug = re.sub(r"[^\w.=-]+", "_", name)
     folder = Path(runs[0].runs) / "sweeps" / config.name / f"{slug}-seed{seed}-{digest}"
     settings.append(f"runs={folder}")
@@ -192,6 +194,11 @@ def _planned(config: SweepConfig, name: str, chain: Path, own: Sequence[str], se
 def _that_decides(run: RunConfig) -> RunConfig:
     """Return the run without the settings that do not change its result."""
     return replace(run, name="", runs="", tracking=TrackingConfig(), cache=replace(run.cache, folder=""))
+
+
+def _starting_weights(run: RunConfig) -> list[str]:
+    start = run.adapter.init_from
+    return [] if start is None else [file_sha256(find_pretrained(start) / WEIGHTS_NAME)]
 
 
 def _digest(parts: Sequence[str]) -> str:

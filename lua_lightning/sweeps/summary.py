@@ -118,19 +118,24 @@ def _hours(run: PlannedRun) -> float:
     return sum(stage["hours"] for stage in stages.values())
 
 
-def metrics_of(summary: Summary) -> list[str]:
-    """Return the names of all metrics that tables show, those of x2 first."""
+def metrics_of(summary: Summary, shown: Sequence[str] = SHOWN) -> list[str]:
+    """Return the names of the shown metrics that the summary has at any scale, those of x2 first."""
     names = {name for metrics in summary.cells.values() for name in metrics}
     scales = sorted({name.partition("/")[0] for name in names})
-    return [f"{scale}/{metric}" for scale in scales for metric in SHOWN if f"{scale}/{metric}" in names]
+    return [f"{scale}/{metric}" for scale in scales for metric in shown if f"{scale}/{metric}" in names]
 
 
-def markdown(plan: Plan, summary: Summary) -> str:
+def markdown(plan: Plan, summary: Summary, shown: Sequence[str] = SHOWN) -> str:
     """Return the table: mean ± standard deviation over seeds, below it the difference to the reference.
 
     A star marks a difference whose interval leaves out zero; the best mean of a column is bold.
+
+    Args:
+        plan: The sweep.
+        summary: What its finished runs say.
+        shown: Metrics in the order of their columns; those that nothing has are left out.
     """
-    names = metrics_of(summary)
+    names = metrics_of(summary, shown)
     best = {name: _best(summary, name) for name in names}
     heads = [_label(name) for name in names]
     lines = [f"| variant | n | steps | hours | {' | '.join(heads)} |", "|---|---|---|---|" + "---|" * len(names)]
