@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from lua_lightning.cli import main
+from lua_lightning.sweeps.execute import Options, Training, execute
 from lua_lightning.sweeps.plan import load_plan
 
 ROOT = Path.cwd()
@@ -139,6 +141,72 @@ def test_a_killed_worker_is_gone_on_with(sweep, capsys):
     assert main(["sweep", str(path)]) == 0
     last_line(capsys)
     assert len(list((run.folder / "stage1").iterdir())) == 1  # the same stage folder, resumed
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Stand-ins for SLURM's commands: each task of an array is a process here; `sbatch.sh` is what was submitted."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    jobs = tmp_path / "slurm"
+    jobs.mkdir()
+    commands = {
+        "sbatch": f"""
+            cp "$1" {tmp_path}/sbatch.sh
+            last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+            export SLURM_ARRAY_JOB_ID=$$ SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NNODES=1
+            for task in $(seq 0 "$last"); do
+                SLURM_JOB_ID=$(($$ + task)) SLURM_ARRAY_TASK_ID=$task setsid bash "$1" > /dev/null 2>&1 &
+                echo $! > {jobs}/$$_$task
+            done
+            echo "Submitted batch job $$"
+        """,
+        "srun": """
+            while [[ "$1" == --* ]]; do
+                if [[ "$1" == --unbuffered ]]; then shift; else shift 2; fi
+            done
+            exec "$@"
+        """,
+        "sacct": f"""
+            echo "JobID|State|NodeList"
+            for job in {jobs}/*; do
+                if kill -0 "$(cat "$job")" 2> /dev/null; then state=RUNNING; else state=COMPLETED; fi
+                echo "$(basename "$job")|$state|here"
+            done
+        """,
+    }
+    for name, body in commands.items():
+        (tools / name).write_text(f"#!/bin/bash\n{textwrap.dedent(body)}")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_slurm_runs_the_same_sweep_and_takes_a_second_driver(sweep, tmp_path):
+    plan = load_plan(sweep({"full": {}, "no-fft": {"settings": ["loss.latent_fft=0"]}}))
+    trainings = [Training(run, {}, {"variant": run.variant}) for run in plan.runs]
+    options = Options(jobs=2, cluster="slurm", slurm=["partition=big", "time=30"])
+    submitted = []
+
+    def first_driver_dies(_):
+        submitted.append((tmp_path / "sbatch.sh").read_text())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan, trainings, options, first_driver_dies)
+    assert "#SBATCH --partition=big" in submitted[0]
+    assert "#SBATCH --time=30" in submitted[0]
+    assert "#SBATCH --array=0-1%2" in submitted[0]
+
+    (tmp_path / "sbatch.sh").unlink()
+    execute(plan, [training for training in trainings if training.run.state != "finished"], options, lambda run: None)
+    assert [run.state for run in plan.runs] == ["finished", "finished"]
+    assert not (tmp_path / "sbatch.sh").exists()  # the second driver waited for the first one's jobs
+    for run in plan.runs:
+        assert len(list((run.folder / "stage1").iterdir())) == 1
 
 
 def test_slurm_and_a_local_database_do_not_go_together(sweep, capsys):
