@@ -88,16 +88,16 @@ def with_recovery(rows: dict[str, list[CropScores]], name: str) -> list[CropScor
     """Return a row's scores beside those of latent bicubic and of the ceiling, as `statistics.summarise` takes them.
 
     Args:
-        rows: Scores by row; `latent-bicubic` and the ceiling must be among them for a recovery to be had.
+        rows: Scores by row; without `latent-bicubic` and the ceiling among them there is no recovery.
         name: Of the row.
     """
-    beside = {"": name, "_bicubic": "latent-bicubic", "_ceiling": CEILING}
-    known = {suffix: row for suffix, row in beside.items() if row in rows}
+    beside = {"_bicubic": "latent-bicubic", "_ceiling": CEILING}
+    known = beside if set(beside.values()) <= set(rows) else {}
     return [
         replace(
             own,
             values={f"x/{metric}": value for metric, value in own.values.items()}
-            | {f"x/psnr{suffix}": rows[row][number].values["psnr"] for suffix, row in known.items() if suffix},
+            | {f"x/psnr{suffix}": rows[row][number].values["psnr"] for suffix, row in known.items()},
         )
         for number, own in enumerate(rows[name])
     ]

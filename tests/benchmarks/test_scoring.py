@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.scoring import differences, direction, verdict
+from benchmarks.scoring import differences, direction, reconstruction_rows, verdict
 from lua_lightning.errors import UserError
 from lua_lightning.statistics import CropScores, Estimate
 
@@ -32,3 +32,11 @@ def test_better_is_a_statement_only_when_clear_of_zero():
 def test_a_row_that_is_not_there_is_refused(rows):
     with pytest.raises(UserError, match="unknown row of the reconstruction track 'lus'"):
         differences(rows, "lus", "lsr")
+
+
+def test_without_latent_bicubic_there_is_no_recovery(rows):
+    del rows["latent-bicubic"]
+    (lua, *_) = reconstruction_rows(rows, 512)
+    assert lua["metrics"]["psnr"]["value"] == pytest.approx(24.5)
+    assert "recovery" not in lua["metrics"]
+    assert set(differences(rows, "lua", "lsr")) == {"psnr", "ssim"}
