@@ -57,6 +57,8 @@ def _by_name(panel: Any, cells: Mapping[str, Cell], reference_name: str) -> None
         panel.axvline(cells[reference_name].mean, color=REFERENCE_COLOUR, linewidth=0.8, linestyle=":")
     panel.set_yticks(range(len(labels)), labels)
     panel.invert_yaxis()
+    panel.ticklabel_format(axis="x", useOffset=False)
+    panel.locator_params(axis="x", nbins=4)
 
 
 def _along_numbers(panel: Any, places: Mapping[str, float], cells: Mapping[str, Cell], axis: str) -> None:

@@ -20,7 +20,7 @@ from lua_lightning.statistics import (
 from lua_lightning.sweeps.plan import Plan, PlannedRun, tracked_name
 
 LABELS = {"psnr": "PSNR, dB", "ssim": "SSIM", "recovery": "recovery"}
-DIGITS = {"psnr": 2, "out_of_range": 4}
+DIGITS = {"psnr": 3}  # all others have four: a sweep looks for small differences
 SHOWN = ("psnr", "ssim", "recovery", "perceptual/effnet-lite0", "lpips/alex")
 LOWER_IS_BETTER = ("perceptual/", "lpips/", "out_of_range")
 COLUMNS = ("variant", "metric", "n", "mean", "std", "difference", "low", "high", "clear_of_zero")
@@ -167,7 +167,6 @@ def _cell(name: str, cell: Cell | None, best: bool) -> str:
     text = f"**{text}**" if best else text
     if cell.difference is None:
         return text
-    digits += digits == DIGITS["psnr"]  # differences in PSNR are small
     parts = (cell.difference.value, cell.difference.low, cell.difference.high)
     value, low, high = (f"{part:+.{digits}f}" for part in parts)
     star = "\\*" if cell.clear else ""

@@ -57,8 +57,8 @@ def test_a_variant_is_its_mean_and_deviation_and_the_paired_difference(plan):
     assert own.clear
     assert summary.cells["full"]["x2/psnr"].difference is None
     table = markdown(plan, summary)
-    assert "| full (reference) | 2 | 600 | 0.50 | **33.70 ± 0.28** |" in table
-    assert "33.45 ± 0.28<br>-0.250 [-0.250, -0.250]\\*" in table
+    assert "| full (reference) | 2 | 600 | 0.50 | **33.700 ± 0.283** |" in table
+    assert "33.450 ± 0.283<br>-0.250 [-0.250, -0.250]\\*" in table
 
 
 def test_only_what_is_clear_of_zero_has_a_star(plan):
