@@ -3,14 +3,13 @@
 Command: make docs-ablations   (after the commands that the page gives; what has not been trained keeps its old table)
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from docs.build import ROOT, write_between
-from lua_lightning.sweeps.plan import load_plan
+from lua_lightning.sweeps.plan import VARIANTS, load_plan
+from lua_lightning.sweeps.plots import plot_axis
 from lua_lightning.sweeps.summary import markdown, summarise_sweep
 
 PAGE = ROOT / "docs/ablations.md"
@@ -48,12 +47,13 @@ TABLES = {
 def write(name: str, table: Table) -> str | None:
     """Put a sweep's table and plot into the page; return what is missing for it, or None."""
     plan = load_plan(ROOT / f"experiments/sweeps/{table.sweep}.yaml", table.overrides, table.seeds)
-    plot = Path(plan.folder, "axis-variant.png")
-    missing = [run.folder.name for run in plan.runs if run.state != "finished"]
-    if missing or not plot.is_file():
-        return f"{name}: {', '.join(missing) or plot} missing"
-    write_between(PAGE, name, markdown(plan, summarise_sweep(plan), table.metrics))
-    shutil.copyfile(plot, ROOT / f"docs/images/ablation-{name}.png")
+    missing = sum(run.state != "finished" for run in plan.runs)
+    if missing:
+        return f"{name}: {missing} of {len(plan.runs)} runs are missing in {plan.folder.parent}"
+    summary = summarise_sweep(plan)
+    picture = f"images/ablation-{name}.png"
+    plot_axis(plan, summary, VARIANTS, PAGE.parent / picture)
+    write_between(PAGE, name, f"{markdown(plan, summary, table.metrics)}\n![{name}]({picture})")
     return None
 
 
