@@ -53,7 +53,7 @@ def weights(results):
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
-def test_two_processes_train_as_one(stage, command, tmp_path, codec):
+def test_two_processes_train_as_one(stage, command, tmp_path, codec, record_property):
     """Stage III draws heads here: DDP must neither wait for the idle one nor move it."""
     more = []
     if stage == "stage3":
@@ -67,8 +67,13 @@ def test_two_processes_train_as_one(stage, command, tmp_path, codec):
     two = command("train", path, f"runs={tmp_path / 'two'}", "train.batch_size=2", "train.devices=2", *more)
     single, double = (history(results["run_id"], "train/loss") for results in (one, two))
     assert sorted(single) == sorted(double) == list(range(STEPS))
-    assert max(abs(single[step] - double[step]) for step in single) < 1e-5
-    assert largest_difference(weights(one), weights(two)) < 2e-5
+    losses = max(abs(single[step] - double[step]) for step in single)
+    parameters = largest_difference(weights(one), weights(two))
+    validation = max(abs(two[name] - value) for name, value in one.items() if name.startswith("val/"))
+    for name, value in (("losses", losses), ("weights", parameters), ("validation", validation)):
+        record_property(name, value)
+    assert losses < 1e-5
+    assert parameters < 2e-5
     for name, value in one.items():
         if name.startswith("val/"):
             assert two[name] == pytest.approx(value, abs=2e-4), name
