@@ -145,8 +145,9 @@ def _training(plan: Plan, run: PlannedRun, parent: str) -> Any:
     tags = {"mlflow.parentRunId": parent, "sweep": plan.config.name}
     params: dict[str, Any] = {"variant": run.variant, "seed": run.seed}
     params.update({axis: values[run.variant] for axis, values in plan.axes.items() if run.variant in values})
-    for stage in run.stages:
-        params.update({f"{stage.stage}.loss.{term}": weight for term, weight in stage.loss.items()})
+    terms = sorted({term for other in plan.runs for stage in other.stages for term in stage.loss})
+    for stage in run.stages:  # every term, so that the compare view has a value for each run
+        params.update({f"{stage.stage}.loss.{term}": stage.loss.get(term, 0.0) for term in terms})
     return Training(run, tags, params)
 
 
