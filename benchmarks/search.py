@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.objective import distances
 from lua_lightning.chain import load_chain, read_chain, run_chain, settings_of_stage, stage_names
-from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.config import load_config, to_yaml
 from lua_lightning.delivery import connect
 from lua_lightning.doctor import tracking_uri
 from lua_lightning.errors import UserError
@@ -31,6 +32,7 @@ from lua_lightning.train import quiet
 OBJECTIVE = "objective"
 FEWEST_FOR_IMPORTANCE = 4
 MOST_FAILURES = 3  # in a row
+CARRIED = ("data.", "cache.", "adapter.")  # settings of a trial that the training with the weights found needs as well
 
 
 @dataclass
@@ -40,7 +42,7 @@ class SearchConfig:
     name: str = "search"
     base: str = ""  # chain or experiment file, relative to this one
     settings: list[str] = field(default_factory=list)  # of every trial: key=value, or STAGE:key=value
-    space: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest value by setting, log-uniform
+    space: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest by STAGE:loss.TERM, log-uniform
     trials: int = 16  # finished ones to end with
     seed: int = 0  # of every training, and of the sampler
 
@@ -72,12 +74,13 @@ class Search:
 
     def _check(self, path: Path) -> None:
         if not self.config.space:
-            raise UserError(f"{path} has nothing to search: give space, for example loss.pixel_fft: [0.1, 10]")
+            raise UserError(f"{path} has nothing to search: give space, for example stage3:loss.pixel_fft: [0.1, 10]")
         for key, ends in self.config.space.items():
             if len(ends) != 2 or not 0 < ends[0] < ends[1]:
                 raise UserError(f"{path}: space.{key}={ends} must be a lowest and a highest value, both above 0")
-            if not key.rpartition(":")[2].startswith("loss."):
-                raise UserError(f"{path}: space.{key} is not the weight of a loss term, such as stage3:loss.pixel_fft")
+            stage, _, setting = key.rpartition(":")
+            if not stage or not setting.startswith("loss."):
+                raise UserError(f"{path}: space.{key} is not a stage's weight of a loss term: stage3:loss.pixel_fft is")
             load_chain(self.chain, [*self.config.settings, f"{key}={ends[0]}"])
 
     def _published(self) -> dict[str, float] | None:
@@ -85,13 +88,18 @@ class Search:
         found = {}
         for key, (low, high) in self.config.space.items():
             stage, _, setting = key.rpartition(":")
-            term = setting.removeprefix("loss.")
             runs = load_chain(self.chain, self.config.settings)[1]
-            values = {run.loss[term] for run in runs if stage in ("", run.stage) and run.loss.get(term)}
-            if len(values) != 1 or not low <= min(values) <= high:
+            weight = next(run for run in runs if run.stage == stage).loss.get(setting.removeprefix("loss."), 0.0)
+            if not low <= weight <= high:
                 return None
-            found[key] = values.pop()
+            found[key] = weight
         return found
+
+    def is_published(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether a trial had the base's own weights."""
+        return self.published is not None and all(
+            math.isclose(trial.params[key], weight) for key, weight in self.published.items()
+        )
 
     def study(self) -> optuna.Study:
         """Return the study in the folder's database; trials that were interrupted are queued again."""
@@ -133,23 +141,19 @@ class Search:
         return objective
 
     def best_chain(self, weights: Mapping[str, float]) -> str:
-        """Return a chain file that trains the base in full with the given weights."""
+        """Return a chain file that trains the base in full with the given weights, on the same data and network."""
         stages = []
         for name, stage in zip(stage_names(self.chain), read_chain(self.chain).stages, strict=True):
             experiment = (self.chain.parent / stage.experiment).resolve()
-            terms = load_config(RunConfig, experiment, stage.settings).loss
-            own = [text for text in settings_of_stage(_settings(weights), name) if _term(text) in terms]
-            stages.append({"experiment": str(experiment), "settings": [*stage.settings, *own]})
+            kept = [text for text in settings_of_stage(self.config.settings, name) if text.startswith(CARRIED)]
+            own = settings_of_stage(_settings(weights), name)
+            stages.append({"experiment": str(experiment), "settings": [*stage.settings, *kept, *own]})
         content = {"name": f"{self.config.name}-best", "stages": stages}
         return yaml.safe_dump(content, sort_keys=False, width=120)
 
 
 def _settings(weights: Mapping[str, float]) -> list[str]:
     return [f"{key}={value:.6g}" for key, value in weights.items()]
-
-
-def _term(setting: str) -> str:
-    return setting.partition("=")[0].removeprefix("loss.")
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -215,13 +219,13 @@ def run(search: Search) -> dict[str, Any]:
         head = f"# Found by {len(_finished(study))} trials of the search {search.config.name}.\n"
         path.write_text(f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
         tracker.log_artifact(path)
-    first = _finished(study)[0]
+    published = next((trial.value for trial in _finished(study) if search.is_published(trial)), None)
     return {
         "search": search.config.name,
         "folder": str(search.folder),
         "trials": search.config.trials,
         "best": {"objective": study.best_value, "weights": study.best_params},
-        "published": first.value if search.published else None,
+        "published": published,
         "importances": found,
         "chain": str(path),
         "run_id": parent,

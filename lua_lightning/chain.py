@@ -217,6 +217,9 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
             by_scale[scale] = {name: {"unavailable": reason} for name, reason in missing.items()}
             for name in reported():
                 key = f"{scale}/{name}"
+                if key not in estimates:
+                    by_scale[scale][name] = {"unavailable": "its weights were not there when this stage ended"}
+                    continue
                 by_scale[scale][name] = vars(estimates[key])
                 if key in differences:
                     by_scale[scale][name] = {**vars(estimates[key]), "difference": vars(differences[key])}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
@@ -101,7 +102,7 @@ def encode_crops(
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON through a temporary file, so that a kill leaves the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # each process its own: several may build one cache
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     temporary.replace(path)
 
@@ -185,6 +186,15 @@ class _Build:
                     write_json(ledger, list(own.values()))
                 progress.advance(task, len(crops))
 
+    def sound(self) -> "PairCache | None":
+        """Return the cache when it is closed and every shard of it is sound."""
+        if not (self.folder / "manifest.json").exists():
+            return None
+        cache = PairCache(self.folder)
+        shards = cache.manifest["shards"]
+        sound = all(_is_sound(self.folder, shard, self.fingerprint, self.config.verify) for shard in shards)
+        return cache if sound else None
+
     def known(self) -> dict[str, dict[str, Any]]:
         """Return the entries of all shards that any process has written, by file name."""
         ledgers = sorted(self.folder.glob(LEDGERS), key=lambda path: path.stat().st_mtime)
@@ -235,11 +245,14 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
         UserError: No photograph of a split is as large as the crop.
     """
     build = _plan(config, photos, codec)
-    folder = build.folder
-    if (folder / "manifest.json").exists():
-        cache = PairCache(folder)
-        if all(_is_sound(folder, shard, build.fingerprint, config.verify) for shard in cache.manifest["shards"]):
-            return cache
+    if (cache := build.sound()) is not None:
+        return cache
+    with FileLock(build.folder / "lock"):  # the others wait for the first, and find what it has made
+        return build.sound() or _encode_and_close(build)
+
+
+def _encode_and_close(build: _Build) -> PairCache:
+    folder, codec, photos = build.folder, build.codec, build.photos
     build.encode(build.shards, folder / "shards.json")
     known = build.known()
     shards = [known[name] for _, name, _ in build.shards]

@@ -111,14 +111,17 @@ def paired_differences_over_seeds(
             raise ValueError("a paired difference needs the scores of the same crops")
         pairs.append((_Columns(own), _Columns(other)))
 
+    everywhere = np.ones(len(ours[0]))
+    shared = set.intersection(*(set(columns.means(everywhere)) for pair in pairs for columns in pair))
+
     def statistic(weights: np.ndarray, trainings: np.ndarray) -> dict[str, float]:
-        sums: dict[str, float] = {}
+        sums = dict.fromkeys(sorted(shared), 0.0)
         for (first, second), count in zip(pairs, trainings, strict=True):
             if count:
                 one, other = first.means(weights), second.means(weights)
-                for name in one.keys() & other.keys():
-                    sums[name] = sums.get(name, 0.0) + float(count) * (one[name] - other[name])
-        return {name: value / len(pairs) for name, value in sorted(sums.items())}
+                for name in sums:
+                    sums[name] += float(count) * (one[name] - other[name])
+        return {name: value / len(pairs) for name, value in sums.items()}
 
     photos = [crop.photo for crop in sorted(ours[0], key=lambda crop: crop.sample)]
     return _bootstrap(photos, statistic, seed, len(pairs))

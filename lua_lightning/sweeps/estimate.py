@@ -103,7 +103,7 @@ def _timed(run: RunConfig) -> Rate:
     distances = [distance.to(device) for distance in available()]
     return Rate(
         _seconds(lambda: step(True)),
-        _seconds(lambda: step(False)) if len(run.adapter.scales) > 1 else 0.0,
+        _seconds(lambda: step(False)),
         _seconds(lambda: [reference(codec, crop, scale, distances) for scale in run.adapter.scales]),
         _seconds(lambda: [adapter_scores(adapter, codec, crop, scale, distances) for scale in run.adapter.scales]),
     )

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -118,7 +120,7 @@ def _locally(plan: Plan, waiting: list[Training], options: Options, ended: Calla
         for slot in free[: max(0, options.jobs - len(active) - len(survivors))]:
             if waiting:
                 training = waiting.pop(0)
-                active[slot] = (training.run, _executor(plan, devices, slot).submit(training))
+                active[slot] = (training.run, _submitted(_executor(plan, devices, slot), training))
         time.sleep(POLL_SECONDS)
 
 
@@ -130,10 +132,22 @@ def _executor(plan: Plan, devices: Sequence[int], slot: int) -> submitit.LocalEx
     return executor
 
 
+def _submitted(executor: submitit.LocalExecutor, training: Training) -> submitit.Job[None]:
+    # Ctrl-C reaches all processes of the terminal. The training ends its step and saves (see CleanStop); the process
+    # that submitit puts above it would kill it a second later, but inherits from here that it does not listen.
+    listening = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return executor.submit(training)
+    finally:
+        signal.signal(signal.SIGINT, listening)
+
+
 def _devices() -> list[int]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen:
-        return [int(number) for number in chosen.split(",") if number.isdigit()]
+        if not all(number.isdigit() for number in chosen.split(",")):
+            raise UserError(f"CUDA_VISIBLE_DEVICES={chosen} must name GPUs by number here, such as 0,1")
+        return [int(number) for number in chosen.split(",")]
     return list(range(torch.cuda.device_count()))
 
 
@@ -148,7 +162,8 @@ def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Call
     for run in plan.runs:
         if run.folder.name in ids and run.state != "finished":
             job = submitit.SlurmJob(_jobs_folder(plan), ids[run.folder.name])
-            if not job.done(force_check=True):
+            job.watcher.update()
+            if not _is_over(job):
                 active[run.folder] = run, job
     waiting = [training for training in waiting if training.run.folder not in active]
     if waiting:
@@ -156,7 +171,9 @@ def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Call
             executor = submitit.SlurmExecutor(_jobs_folder(plan))
             settings = {**SLURM_DEFAULTS, **dict(_setting(text) for text in options.slurm)}
             executor.update_parameters(array_parallelism=options.jobs, job_name=plan.config.name, **settings)
-            submitted = executor.map_array(_call, waiting)
+            submitted = executor.submit_array(waiting)
+        except UserError:
+            raise
         except Exception as error:  # no SLURM here, an unknown parameter, or sbatch refuses the job
             raise UserError(f"SLURM does not take the sweep ({error}): see --slurm, or use --cluster local") from error
         for training, job in zip(waiting, submitted, strict=True):
@@ -165,18 +182,26 @@ def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Call
         record.write_text(json.dumps(ids, indent=1) + "\n")
     while active:
         for folder, (run, job) in list(active.items()):
-            if job.done():
+            if _is_over(job):
                 del active[folder]
                 ended(run)
         time.sleep(POLL_SECONDS)
 
 
-def _call(training: Training) -> None:
-    training()
+def _is_over(job: submitit.SlurmJob[None]) -> bool:
+    """Whether a job has ended; also one that was preempted for good, or that the accounting no longer knows."""
+    if job.done():
+        return True
+    if job.state not in ("UNKNOWN", "PREEMPTED"):
+        return False
+    queue = subprocess.run(["squeue", "--noheader", "--jobs", job.job_id], capture_output=True, text=True, check=False)
+    return not queue.stdout.strip() and (queue.returncode == 0 or "Invalid job id" in queue.stderr)
 
 
 def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--slurm {text!r} is not a setting: write KEY=VALUE, for example --slurm partition=gpu")
+    if key == "time" and not value.isdigit():
+        raise UserError(f"--slurm {text} must be a number of minutes: time=1440 for a day")
     return key, int(value) if value.isdigit() else value

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,11 @@ def main(arguments: argparse.Namespace) -> int:
     quiet()
     states = {run.folder: run.state for run in plan.runs}
     todo = [run for run in plan.runs if _is_missing(states[run.folder], arguments.retry_failed)]
-    seconds = expected_seconds(todo, options.jobs)
+    local = options.cluster == "local"  # what steps take on a login node says nothing
+    seconds = expected_seconds(todo, options.jobs) if local else dict.fromkeys([run.folder for run in todo], None)
     print_plan(plan, states, seconds, options.jobs)
     if arguments.dry_run:
-        total = sum(seconds.values()) / options.jobs
+        total = _together(seconds, options.jobs)
         print(json.dumps({"sweep": plan.config.name, "states": Counter(states.values()), "expected_seconds": total}))
         return 0
     return run_sweep(plan, todo, options)
@@ -66,7 +67,12 @@ def _is_missing(state: str, retry_failed: bool) -> bool:
     return state in ("planned", "interrupted") or (state == "failed" and retry_failed)
 
 
-def expected_seconds(runs: Sequence[PlannedRun], jobs: int) -> dict[Path, float]:
+def _together(seconds: Mapping[Path, float | None], jobs: int) -> float | None:
+    known = [value for value in seconds.values() if value is not None]
+    return sum(known) / jobs if len(known) == len(seconds) else None
+
+
+def expected_seconds(runs: Sequence[PlannedRun], jobs: int) -> dict[Path, float | None]:
     """Return about how long each run takes, by its folder, `jobs` at a time; loads what they need for the first time.
 
     Raises:
@@ -84,20 +90,20 @@ def expected_seconds(runs: Sequence[PlannedRun], jobs: int) -> dict[Path, float]
         return {run.folder: sum(estimator.seconds(stage) for stage in run.stages) for run in runs}
     finally:
         torch.set_num_threads(before)
+        torch.cuda.empty_cache()  # the first run shares this device
 
 
-def print_plan(plan: Plan, states: dict[Path, str], seconds: dict[Path, float], jobs: int) -> None:
-    """List the runs with their state and expected time on stderr."""
+def print_plan(plan: Plan, states: dict[Path, str], seconds: Mapping[Path, float | None], jobs: int) -> None:
+    """List the runs with their state and, where it is known, expected time on stderr."""
     console = Console(stderr=True, highlight=False)
-    together = sum(seconds.values()) / jobs
-    title = (
-        f"{plan.config.name}: {len(plan.runs)} runs, {len(seconds)} to train, {jobs} at a time: about {clock(together)}"
-    )
+    title = f"{plan.config.name}: {len(plan.runs)} runs, {len(seconds)} to train, {jobs} at a time"
+    if (together := _together(seconds, jobs)) is not None:
+        title += f": about {clock(together)}"
     table = plain_table(title, "variant", ["seed", "stages", "steps", "state", "about"])
     for run in plan.runs:
         stages = " + ".join(stage.stage for stage in run.stages)
         steps = " + ".join(str(stage.train.steps) for stage in run.stages)
-        about = clock(seconds[run.folder]) if run.folder in seconds else ""
+        about = "" if (own := seconds.get(run.folder)) is None else clock(own)
         table.add_row(run.variant, str(run.seed), stages, steps, states[run.folder], about)
     console.print(table)
     for run in plan.runs:

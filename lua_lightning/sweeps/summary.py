@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lua_lightning.errors import UserError
 from lua_lightning.report import reported
 from lua_lightning.runs import RESULTS
 from lua_lightning.statistics import (
@@ -85,7 +86,7 @@ def summarise_sweep(plan: Plan) -> Summary:
     """Return the summary of the runs that are finished; variants without one are left out.
 
     Raises:
-        ValueError: Runs of the same seed were validated on different crops.
+        UserError: Runs of the same seed were validated on different crops.
     """
     scores: dict[str, dict[int, list[CropScores]]] = {}
     hours, steps = {}, {}
@@ -103,11 +104,16 @@ def summarise_sweep(plan: Plan) -> Summary:
         differences: dict[str, Estimate] = {}
         if common and variant != plan.config.reference:
             ours, theirs = ([own[seed] for seed in common] for own in (by_seed, reference))
-            differences = paired_differences_over_seeds(ours, theirs)
-        first = next(iter(means.values()))
+            try:
+                differences = paired_differences_over_seeds(ours, theirs)
+            except ValueError as error:
+                raise UserError(
+                    f"{variant} and {plan.config.reference} were validated on different crops, so that the photographs "
+                    "changed between them: train all again in another folder (runs=...)"
+                ) from error
         cells[variant] = {
-            name: Cell({seed: own[name] for seed, own in means.items()}, differences.get(name))
-            for name in sorted(first)
+            name: Cell({seed: own[name] for seed, own in means.items() if name in own}, differences.get(name))
+            for name in sorted({name for own in means.values() for name in own})
             if name.partition("/")[2] in reported()
         }
     return Summary(cells, hours, steps)

@@ -23,7 +23,7 @@ def search_file(tmp_path, settings):
             "name": "small",
             "base": str(Path("experiments/stage1.yaml").resolve()),
             "settings": [*settings, "train.steps=3"],
-            "space": {"loss.latent_fft": [0.01, 10.0], "loss.latent_l1": [0.1, 10.0]},
+            "space": {"stage1:loss.latent_fft": [0.01, 10.0], "stage1:loss.latent_l1": [0.1, 10.0]},
             "trials": 4,
             **more,
         }
@@ -60,7 +60,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_ends_with_a_chain(search_file
     trials = optuna.load_study(study_name="small", storage=storage).get_trials(
         states=[optuna.trial.TrialState.COMPLETE]
     )
-    assert trials[0].params == {"loss.latent_fft": 0.1, "loss.latent_l1": 1.0}  # the published weights
+    assert trials[0].params == {"stage1:loss.latent_fft": 0.1, "stage1:loss.latent_l1": 1.0}  # the published weights
     assert trials[1].params == interrupted.params
     assert len({tuple(trial.params.values()) for trial in trials}) == 4
     assert {found: found.stat().st_mtime for found in trained} == trained
@@ -76,8 +76,9 @@ def test_a_search_goes_on_where_it_was_stopped_and_ends_with_a_chain(search_file
 
     chain, (run,) = load_chain(Path(report["chain"]), [])
     assert chain.name == "small-best"
-    assert run.loss["latent_fft"] == pytest.approx(report["best"]["weights"]["loss.latent_fft"])
-    assert run.train.steps == 1800  # the base's own length
+    assert run.loss["latent_fft"] == pytest.approx(report["best"]["weights"]["stage1:loss.latent_fft"])
+    assert run.train.steps == 1800  # the base's own length,
+    assert run.cache == Search(path).last.cache  # on the search's own data
 
     assert main([str(path), "--trials", "4"]) == 0  # nothing left to do
     assert len(measured) == 5
@@ -96,9 +97,11 @@ def test_the_distances_of_latent_bicubic_are_one_and_better_is_lower(settings, c
     ("content", "message"),
     [
         ({"space": {}}, "nothing to search"),
-        ({"space": {"loss.latent_fft": [1.0, 0.1]}}, "lowest and a highest"),
-        ({"space": {"loss.latent_ftf": [0.1, 1.0]}}, "latent_fft"),
-        ({"space": {"optim.learning_rate": [0.1, 1.0]}}, "not the weight of a loss term"),
+        ({"space": {"stage1:loss.latent_fft": [1.0, 0.1]}}, "lowest and a highest"),
+        ({"space": {"stage1:loss.latent_ftf": [0.1, 1.0]}}, "latent_fft"),
+        ({"space": {"stage4:loss.latent_fft": [0.1, 1.0]}}, "stage4"),
+        ({"space": {"loss.latent_fft": [0.1, 1.0]}}, "not a stage's weight of a loss term"),
+        ({"space": {"stage1:optim.learning_rate": [0.1, 1.0]}}, "not a stage's weight of a loss term"),
         ({"base": "missing.yaml"}, "missing.yaml"),
     ],
 )

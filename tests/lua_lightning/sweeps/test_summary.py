@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,20 @@ def test_csv_and_mlflow_have_the_same_numbers(plan):
     }
     assert read == logged
     assert logged["none/x2/psnr/n"] == 2
+
+
+def test_a_metric_that_only_some_trainings_have_is_left_out_of_the_differences(plan):
+    """The weights of a metric may arrive during a sweep."""
+    for seed in (0, 1):
+        for variant in ("full", "less"):
+            own = crops(0.1 * seed)
+            if seed:
+                own = [replace(crop, values={**crop.values, "x2/perceptual/effnet-lite0": 0.2}) for crop in own]
+            finish(plan.of(variant)[seed], own)
+    cells = summarise_sweep(plan).cells["less"]
+    assert set(cells["x2/perceptual/effnet-lite0"].values) == {1}
+    assert cells["x2/perceptual/effnet-lite0"].difference is None
+    assert cells["x2/psnr"].difference is not None
 
 
 def test_one_training_is_the_plain_paired_difference():

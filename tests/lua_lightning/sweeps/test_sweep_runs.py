@@ -12,6 +12,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import submitit
+import torch
 import yaml
 
 from lua_lightning.cli import main
@@ -143,6 +145,31 @@ def test_a_killed_worker_is_gone_on_with(sweep, capsys):
     assert len(list((run.folder / "stage1").iterdir())) == 1  # the same stage folder, resumed
 
 
+@pytest.mark.slow
+def test_ctrl_c_loses_no_step(sweep):
+    path = sweep({"full": {}}, steps=400)
+    command = [sys.executable, "-m", "lua_lightning.cli", "sweep", str(path)]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    (run,) = load_plan(path).runs
+
+    def recorded():
+        return [text for file in run.folder.glob("stage1/*/metrics.jsonl") for text in file.read_text().splitlines()]
+
+    deadline = time.monotonic() + 120
+    while not any("train/loss" in text for text in recorded()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(driver.pid, signal.SIGINT)
+    driver.wait()
+    while run.state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert run.state == "interrupted"
+    (checkpoint,) = run.folder.glob("stage1/*/checkpoints/last.ckpt")
+    saved = torch.load(checkpoint, weights_only=False)["global_step"]
+    assert saved == 1 + max(json.loads(text)["step"] for text in recorded() if "train/loss" in text)
+
+
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """Stand-ins for SLURM's commands: each task of an array is a process here; `sbatch.sh` is what was submitted."""
@@ -200,6 +227,9 @@ def test_slurm_runs_the_same_sweep_and_takes_a_second_driver(sweep, tmp_path):
     assert "#SBATCH --partition=big" in submitted[0]
     assert "#SBATCH --time=30" in submitted[0]
     assert "#SBATCH --array=0-1%2" in submitted[0]
+
+    for job in (plan.folder.parent / "jobs").glob("*_submitted.pkl"):
+        assert hasattr(submitit.core.utils.DelayedSubmission.load(job).function, "checkpoint")  # it can be requeued
 
     (tmp_path / "sbatch.sh").unlink()
     execute(plan, [training for training in trainings if training.run.state != "finished"], options, lambda run: None)
