@@ -104,7 +104,7 @@ def _timed(run: RunConfig) -> Rate:
     return Rate(
         _seconds(lambda: step(True)),
         _seconds(lambda: step(False)),
-        _seconds(lambda: [reference(codec, crop, scale, distances) for scale in run.adapter.scales]),
+        _seconds(lambda: [reference(codec, crop, scale) for scale in run.adapter.scales]),
         _seconds(lambda: [adapter_scores(adapter, codec, crop, scale, distances) for scale in run.adapter.scales]),
     )
 
