@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("search", type=Path, help="YAML file, such as experiments/searches/losses.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of every trial, as of a chain")
     parser.add_argument("--trials", type=int, help="finished trials to end with (default: the file's)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     quiet()
     try:
         if options.trials is not None and options.trials < 1:

@@ -108,3 +108,8 @@ def test_the_distances_of_latent_bicubic_are_one_and_better_is_lower(settings, c
 def test_what_is_wrong_is_refused(search_file, content, message, capsys):
     assert main([str(search_file(**content))]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_options_and_settings_may_mix(search_file, capsys):
+    assert main([str(search_file()), "train.steps=4", "--trials", "0", "seed=3"]) == 2
+    assert "--trials 0 must be 1 or more" in capsys.readouterr().err
