@@ -92,7 +92,7 @@ def with_recovery(rows: dict[str, list[CropScores]], name: str) -> list[CropScor
         name: Of the row.
     """
     beside = {"_bicubic": "latent-bicubic", "_ceiling": CEILING}
-    known = beside if set(beside.values()) <= set(rows) else {}
+    known = {suffix: row for suffix, row in beside.items() if row in rows}
     return [
         replace(
             own,

@@ -66,11 +66,11 @@ class Search:
         self.chain = path.parent / self.config.base
         self._check(path)
         _, stages = load_chain(self.chain, self.config.settings)
-        self.last, runs = stages[-1], stages[0].runs
+        self.last = stages[-1]
         content = to_yaml(self.config).replace(f"trials: {self.config.trials}\n", "")  # more of them is the same search
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        self.folder = Path(runs) / "searches" / f"{self.config.name}-{digest}"
-        self.published = self._published()
+        self.folder = Path(self.last.runs) / "searches" / f"{self.config.name}-{digest}"
+        self.published = self._published({stage.stage: stage.loss for stage in stages})
 
     def _check(self, path: Path) -> None:
         if not self.config.space:
@@ -83,13 +83,12 @@ class Search:
                 raise UserError(f"{path}: space.{key} is not a stage's weight of a loss term: stage3:loss.pixel_fft is")
             load_chain(self.chain, [*self.config.settings, f"{key}={ends[0]}"])
 
-    def _published(self) -> dict[str, float] | None:
+    def _published(self, losses: Mapping[str, Mapping[str, float]]) -> dict[str, float] | None:
         """Return the base's own weights; None where the space leaves one of them out."""
         found = {}
         for key, (low, high) in self.config.space.items():
             stage, _, setting = key.rpartition(":")
-            runs = load_chain(self.chain, self.config.settings)[1]
-            weight = next(run for run in runs if run.stage == stage).loss.get(setting.removeprefix("loss."), 0.0)
+            weight = losses[stage].get(setting.removeprefix("loss."), 0.0)
             if not low <= weight <= high:
                 return None
             found[key] = weight

@@ -102,7 +102,7 @@ def encode_crops(
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON through a temporary file, so that a kill leaves the old file or the new one."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # each process its own: several may build one cache
+    temporary = path.with_suffix(f".tmp{os.getpid()}")  # each process its own: several may build one cache
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     temporary.replace(path)
 

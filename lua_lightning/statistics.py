@@ -58,7 +58,7 @@ class _Columns:
         recoveries = {
             f"{scale}/recovery": recovery(*(means[f"{scale}/psnr{of}"] for of in ("", "_bicubic", "_ceiling")))
             for scale in sorted({name.partition("/")[0] for name in means})
-            if f"{scale}/psnr_ceiling" in means
+            if {f"{scale}/psnr_bicubic", f"{scale}/psnr_ceiling"} <= means.keys()
         }
         return {**means, **recoveries}
 

@@ -46,7 +46,8 @@ PARAMS_PER_BATCH = 100
 DIGEST = 36  # characters of a data set's digest that MLflow takes
 PARAM_LENGTH = 6000
 NAME_LENGTH = 250
-NAME_PATTERN = re.compile(r"[\w\-. :/]+")
+NAME_CHARACTERS = r"\w\-. :/"  # of metrics and parameters
+NAME_PATTERN = re.compile(f"[{NAME_CHARACTERS}]+")
 IMAGE_KEY_PATTERN = re.compile(r"[a-zA-Z0-9_\-./ ]+")
 
 
@@ -455,7 +456,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def plain_name(text: str) -> str:
     """Return a name with a space for each character that MLflow refuses in those of metrics and parameters."""
-    return re.sub(r"[^\w\-. :/]", " ", text).strip()
+    return re.sub(f"[^{NAME_CHARACTERS}]", " ", text).strip()
 
 
 def _chunks(items: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:

@@ -167,13 +167,11 @@ def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Call
                 active[run.folder] = run, job
     waiting = [training for training in waiting if training.run.folder not in active]
     if waiting:
+        settings = {**SLURM_DEFAULTS, **dict(_setting(text) for text in options.slurm)}
         try:
             executor = submitit.SlurmExecutor(_jobs_folder(plan))
-            settings = {**SLURM_DEFAULTS, **dict(_setting(text) for text in options.slurm)}
             executor.update_parameters(array_parallelism=options.jobs, job_name=plan.config.name, **settings)
             submitted = executor.submit_array(waiting)
-        except UserError:
-            raise
         except Exception as error:  # no SLURM here, an unknown parameter, or sbatch refuses the job
             raise UserError(f"SLURM does not take the sweep ({error}): see --slurm, or use --cluster local") from error
         for training, job in zip(waiting, submitted, strict=True):

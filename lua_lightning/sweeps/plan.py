@@ -11,11 +11,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lua_lightning.adapter import LatentUpscaler
 from lua_lightning.chain import load_chain, stage_names, stages_of
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.photos import file_sha256
-from lua_lightning.pretrained import WEIGHTS_NAME, find_pretrained
+from lua_lightning.pretrained import state_dict_sha256
 from lua_lightning.report import reported
 from lua_lightning.runs import CONFIG, RESULTS, SCORES
 from lua_lightning.tracking import plain_name
@@ -198,7 +198,7 @@ def _that_decides(run: RunConfig) -> RunConfig:
 
 def _starting_weights(run: RunConfig) -> list[str]:
     start = run.adapter.init_from
-    return [] if start is None else [file_sha256(find_pretrained(start) / WEIGHTS_NAME)]
+    return [] if start is None else [state_dict_sha256(LatentUpscaler.from_pretrained(start).state_dict())]
 
 
 def _digest(parts: Sequence[str]) -> str:

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.chain import load_chain
 from lua_lightning.errors import UserError
 from lua_lightning.sweeps.plan import load_plan
@@ -99,6 +101,22 @@ def test_a_runs_folder_depends_on_what_decides_its_result_alone(sweep):
     more = load_plan(path, seeds=[0, 1, 2])
     assert set(folders()) < {run.folder.name for run in more.runs}
     assert more.folder != load_plan(path).folder
+
+
+def test_a_runs_folder_depends_on_the_weights_that_it_starts_from(sweep, tmp_path):
+    start = tmp_path / "start"
+    path = sweep(
+        base=str(CHAINS.parent / "transfer.yaml"), settings=[f"adapter.init_from={start}"], variants={"full": {}}
+    )
+
+    def folder(seed):
+        torch.manual_seed(seed)
+        LatentUpscaler(AdapterConfig.sized("tiny", channels=4)).save_pretrained(start)
+        return load_plan(path).folder
+
+    first = folder(0)
+    assert folder(1) != first
+    assert folder(0) == first
 
 
 @pytest.mark.parametrize(

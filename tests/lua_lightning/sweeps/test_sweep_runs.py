@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 
 import mlflow
@@ -17,7 +18,8 @@ import torch
 import yaml
 
 from lua_lightning.cli import main
-from lua_lightning.sweeps.execute import Options, Training, execute
+from lua_lightning.errors import UserError
+from lua_lightning.sweeps.execute import Options, Training, _is_over, execute
 from lua_lightning.sweeps.plan import load_plan
 
 ROOT = Path.cwd()
@@ -228,7 +230,9 @@ def test_slurm_runs_the_same_sweep_and_takes_a_second_driver(sweep, tmp_path):
     assert "#SBATCH --time=30" in submitted[0]
     assert "#SBATCH --array=0-1%2" in submitted[0]
 
-    for job in (plan.folder.parent / "jobs").glob("*_submitted.pkl"):
+    jobs = list((plan.folder.parent / "jobs").glob("*_submitted.pkl"))
+    assert len(jobs) == 2
+    for job in jobs:
         assert hasattr(submitit.core.utils.DelayedSubmission.load(job).function, "checkpoint")  # it can be requeued
 
     (tmp_path / "sbatch.sh").unlink()
@@ -237,6 +241,33 @@ def test_slurm_runs_the_same_sweep_and_takes_a_second_driver(sweep, tmp_path):
     assert not (tmp_path / "sbatch.sh").exists()  # the second driver waited for the first one's jobs
     for run in plan.runs:
         assert len(list((run.folder / "stage1").iterdir())) == 1
+
+
+def test_a_job_that_the_accounting_has_forgotten_is_over(tmp_path, monkeypatch):
+    queue = tmp_path / "squeue"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    job = types.SimpleNamespace(job_id="7", state="UNKNOWN", done=lambda: False)
+    for body, over in (
+        ("echo 7 gpu PENDING", False),
+        ("echo 'Invalid job id specified' >&2; exit 1", True),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", False),
+        ("exit 0", True),
+    ):
+        queue.write_text(f"#!/bin/bash\n{body}\n")
+        queue.chmod(0o755)
+        assert _is_over(job) is over, body
+    job.state = "RUNNING"
+    assert not _is_over(job)
+
+
+def test_what_the_workers_could_not_take_is_refused(sweep, monkeypatch):
+    plan = load_plan(sweep({"full": {}}))
+    trainings = [Training(run, {}, {}) for run in plan.runs]
+    with pytest.raises(UserError, match="number of minutes"):
+        execute(plan, trainings, Options(1, "slurm", ["time=24:00:00"]), lambda run: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f3a")
+    with pytest.raises(UserError, match="by number"):
+        execute(plan, trainings, Options(1), lambda run: None)
 
 
 def test_slurm_and_a_local_database_do_not_go_together(sweep, capsys):
