@@ -125,9 +125,10 @@ zoo-codecs: data ## rebuild the embedded autoencoders tiny-d16 and tiny-d4
 	$(RUN) train-codec experiments/zoo/codec-d16.yaml photos=$(PHOTOS)
 	$(RUN) train-codec experiments/zoo/codec-d4.yaml photos=$(PHOTOS)
 
-.PHONY: zoo-adapter
-zoo-adapter: data ## rebuild the embedded adapter lua-tiny-d16 (RESUME=1 goes on)
-	$(RUN) train experiments/zoo/lua-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+.PHONY: zoo-adapters
+zoo-adapters: data ## rebuild the embedded adapters lua-tiny-d16 and lua-tiny-d4 (RESUME=1 goes on)
+	$(RUN) chain experiments/zoo/lua-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+	$(RUN) chain experiments/zoo/lua-tiny-d4.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
 
 .PHONY: zoo-generator
 zoo-generator: data ## rebuild the embedded generator tiny-sdxl (started again, it goes on)

@@ -62,7 +62,11 @@ def kind_of(config: RunConfig) -> str:
 
 
 def adapter_card(
-    config: RunConfig, history: Sequence[Mapping[str, Any]], crops: Sequence[CropScores], photos: PhotoSet
+    config: RunConfig,
+    history: Sequence[Mapping[str, Any]],
+    crops: Sequence[CropScores],
+    photos: PhotoSet,
+    command: str,
 ) -> str:
     """Return the model card of an adapter as Markdown with a Hugging Face header.
 
@@ -71,6 +75,7 @@ def adapter_card(
         history: What `training_record` returned for each stage.
         crops: The closing validation.
         photos: What it was trained on.
+        command: What trains it again.
     """
     estimates = intervals(crops)
     lines = [
@@ -89,7 +94,7 @@ def adapter_card(
             f"terms {', '.join(f'{weight:g} {name}' for name, weight in own['loss'].items())}."
             for own in history
         ),
-        "- **Command**: `lua-lightning train config.yaml`, with the `config.yaml` of this folder (the last stage).",
+        f"- **Command**: `{command}`; the `config.yaml` of this folder has the settings of the last stage.",
         "",
         f"Validation photographs, {len(crops)} crops of {config.cache.crop_px} px, PSNR in dB on 8-bit RGB; recovery",
         "is the share of the way from latent bicubic to the codec's own round trip:",

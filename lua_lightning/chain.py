@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -161,11 +162,12 @@ def run_chain(
             (folder / CONFIG).write_text(to_yaml(own))
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
         parent = tracker.run_id
+        command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
         results, previous = [], None
         for number, run in enumerate(runs):
             if previous is not None:
                 run = replace(run, adapter=replace(run.adapter, init_from=previous, transfer=False))
-            done = _run_stage(f"{number + 1}-{run.name}", run, begun, folder, parent)
+            done = _run_stage(f"{number + 1}-{run.name}", run, begun, folder, parent, command)
             previous = done["adapter"]
             results.append(done)
         if is_rank_zero():
@@ -182,18 +184,20 @@ def run_chain(
     return {}
 
 
-def _run_stage(key: str, run: RunConfig, begun: dict[str, str], folder: Path, parent: str | None) -> dict[str, Any]:
+def _run_stage(
+    key: str, run: RunConfig, begun: dict[str, str], folder: Path, parent: str | None, command: str
+) -> dict[str, Any]:
     """Return a stage's closing numbers: those on disk, or those of running it, or of going on with it."""
     if key in begun and (Path(begun[key]) / RESULTS).exists():
         return json.loads((Path(begun[key]) / RESULTS).read_text())
     if key in begun and (Path(begun[key]) / CONFIG).exists():
-        results = train(run, resume=begun[key], parent_run_id=parent)
+        results = train(run, resume=begun[key], parent_run_id=parent, command=command)
     else:
         stage_folder = new_folder(run)
         begun[key] = str(stage_folder)
         if is_rank_zero():
             (folder / STAGES).write_text(json.dumps(begun, indent=1) + "\n")
-        results = train(run, folder=stage_folder, parent_run_id=parent)
+        results = train(run, folder=stage_folder, parent_run_id=parent, command=command)
     if dist.is_available() and dist.is_initialized():  # only rank zero knows where it wrote, and that it has written
         shared = [results]
         dist.broadcast_object_list(shared, src=0)

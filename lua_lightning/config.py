@@ -96,8 +96,8 @@ class TrainConfig:
     accumulate: int = 1  # steps whose gradients are summed before an update
     crop_latents: int = 32  # side of the HR latent patch of a training pair; 8 pixels each
     joint_fraction: float = 1.0  # of the steps that supervise every head; after it one head a step is drawn by lot
-    decode_latents: int = 12  # side of the random window that pixel terms see of a patch, in latents; 0: all of it
-    decode_margin: int = 2  # latents decoded around that window and cut off, where the decoder feels its border
+    decode_latents: int = 10  # side of the random window that pixel terms see of a patch, in latents; 0: all of it
+    decode_margin: int = 1  # latents decoded around that window and cut off, where the decoder feels its border
     checkpoint_decoder: bool = False  # decode again in the backward pass instead of keeping activations
     gradient_norms_every: int = 0  # steps between measurements of each term's gradient norm; 0: never
     precision: str = "auto"  # auto, 32-true or bf16-mixed; auto is bf16-mixed where the device has it

@@ -41,7 +41,8 @@ MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
 EMBEDDED = {
     "tiny-d16": (True, "make zoo-codecs"),
     "tiny-d4": (False, "make zoo-codecs"),
-    "lua-tiny-d16": (False, "make zoo-adapter"),
+    "lua-tiny-d16": (False, "make zoo-adapters"),
+    "lua-tiny-d4": (False, "make zoo-adapters"),
     "lsr-tiny-d16": (False, "make zoo-rivals"),
     "swinir-tiny": (False, "make zoo-rivals"),
     "tiny-sdxl": (False, "make zoo-generator"),

@@ -24,16 +24,17 @@ def new_folder(config: RunConfig) -> Path:
 
 
 def folder_to_resume(config: RunConfig, resume: str) -> Path:
-    """Return the run folder to go on with: `resume` itself, or for `auto` the newest of that name.
+    """Return the run folder to go on with: `resume` itself, or for `auto` the newest of that name and stage.
 
     Raises:
         UserError: There is none, it is finished, or it was started with other settings.
     """
     home = Path(config.runs) / config.name
     if resume == "auto":
-        folders = sorted(path.parent for path in home.glob(f"*/{CONFIG}"))
+        same = f"stage: {config.stage}"  # a chain and its stages can share a name
+        folders = sorted(path.parent for path in home.glob(f"*/{CONFIG}") if same in path.read_text().splitlines())
         if not folders:
-            raise UserError(f"there is no run in {home} to resume: start one without resume")
+            raise UserError(f"there is no {config.stage} run in {home} to resume: start one without resume")
         folder = folders[-1]
     else:
         folder = Path(resume)

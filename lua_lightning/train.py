@@ -127,7 +127,11 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callba
 
 
 def train(
-    config: RunConfig, resume: str | None = None, folder: Path | None = None, parent_run_id: str | None = None
+    config: RunConfig,
+    resume: str | None = None,
+    folder: Path | None = None,
+    parent_run_id: str | None = None,
+    command: str = "lua-lightning train config.yaml",
 ) -> dict[str, Any]:
     """Run the training that `config` describes and return its closing numbers.
 
@@ -136,6 +140,7 @@ def train(
         resume: None for a new run, `auto` for the newest unfinished one of the same name, or its folder.
         folder: Of a new run; chosen by name and time when not given.
         parent_run_id: MLflow run that this one is shown under.
+        command: What the adapter's card gives as the way to train it again.
     """
     check_run(config)
     quiet()
@@ -189,7 +194,7 @@ def train(
         if is_rank_zero():
             write_scores(folder / SCORES, module.crop_scores)
             history = [*read_history(init_from), training_record(config, results)]
-            card = adapter_card(config, history, module.crop_scores, photos)
+            card = adapter_card(config, history, module.crop_scores, photos, command)
             export(module.averaged, folder, config, results, card, history)
             tracker.log_artifact(folder / "adapter")
     return results

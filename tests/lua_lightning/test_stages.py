@@ -139,14 +139,18 @@ def test_a_chain_goes_on_after_a_crash_and_reports_every_stage(settings, monkeyp
 
     monkeypatch.setattr(AdapterModule, "training_step", training_step)
     path = Path("experiments/chains/full.yaml")
+    short.append("stage2:name=full")  # the chain's own name, which must not be taken for the chain
     with pytest.raises(Stop):
         run_chain(path, short)
     monkeypatch.setattr(AdapterModule, "training_step", original)
     report = run_chain(path, short, resume=True)
     runs = tmp_path / "runs"
     assert {folder.name: len(list(folder.iterdir())) for folder in runs.iterdir()} == {
-        "full": 1, "stage1": 1, "stage2": 1, "stage3": 1
+        "full": 2, "stage1": 1, "stage3": 1
     }  # fmt: skip
+    card = Path(report["adapter"], "README.md").read_text()
+    assert f"**Command**: `lua-lightning chain {path} " in card
+    assert card.count("**Training**") == 3
     assert list(report["stages"]) == list(STAGES)
     client = mlflow.MlflowClient()
     parent = client.get_run(report["run_id"])
@@ -163,17 +167,21 @@ def test_a_chain_goes_on_after_a_crash_and_reports_every_stage(settings, monkeyp
             assert "value" in own[scale]["lpips/alex"] or "unavailable" in own[scale]["lpips/alex"]
             assert own[scale]["psnr"]["value"] == pytest.approx(child.data.metrics[f"val/{scale}/psnr"])
     (first,) = (runs / "stage1").iterdir()
-    (second,) = (runs / "stage2").iterdir()
+    (second,) = (path.parent for path in runs.glob("full/*/init_from.txt"))
     assert (second / "init_from.txt").read_text().strip() == str(first / "adapter")
     estimate = intervals(read_scores(first / "scores.json"))["x2/psnr"]
     assert dataclasses.asdict(estimate) == report["stages"]["stage1"]["x2"]["psnr"]
 
 
-@pytest.mark.parametrize("path", sorted(Path("experiments/chains").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [*sorted(Path("experiments/chains").glob("*.yaml")), *sorted(Path("experiments/zoo").glob("lua-*.yaml"))],
+    ids=lambda path: path.stem,
+)
 def test_every_chain_file_resolves(path):
     chain, runs = load_chain(path, [])
     assert chain.name == path.stem
-    assert runs[0].adapter.init_from is None
+    assert runs[0].adapter.init_from is None or runs[0].adapter.transfer
     assert [run.stage for run in runs] == [Path(stage.experiment).stem for stage in chain.stages]
 
 
