@@ -79,6 +79,8 @@ def _timed(run: RunConfig) -> Rate:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     codec = LatentCodec.from_pretrained(run.cache.codec).to(device)
     adapter = build_adapter(run, codec, run.adapter.init_from).to(device)
+    if adapter.config.latent_range is None:  # which a bounded residual asks for, and only the cache knows
+        adapter.set_latent_range([-1.0] * codec.channels, [1.0] * codec.channels)
     low_precision = run.train.precision == "bf16-mixed" or (run.train.precision == "auto" and native_bf16())
 
     def batch(count: int, side: int) -> dict[str, torch.Tensor]:

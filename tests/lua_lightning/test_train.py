@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_names_the_photographs(config, monkeypatch):
 
 
 def test_resume_refuses_other_settings_and_missing_runs(config, uninterrupted):
-    with pytest.raises(UserError, match="no run in"):
+    with pytest.raises(UserError, match="no stage1 run in"):
         train(dataclasses.replace(config, name="other"), resume="auto")
     folder = Path(uninterrupted["adapter"]).parent
     (folder / "results.json").unlink()

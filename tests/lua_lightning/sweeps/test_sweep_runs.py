@@ -89,6 +89,12 @@ def test_a_sweep_trains_what_is_missing_and_compares_it(sweep, capsys, tmp_path)
     assert finished == {run.folder: (run.folder / "results.json").stat().st_mtime for run in runs}
 
 
+def test_a_bounded_residual_is_estimated_before_there_is_a_cache(sweep, capsys):
+    path = sweep({"free": {}, "bounded": {"settings": ["adapter.residual_bound=1.2"]}})
+    assert main(["sweep", str(path), "--dry-run"]) == 0
+    assert last_line(capsys)[0]["states"] == {"planned": 2}
+
+
 @pytest.mark.slow
 def test_a_failed_run_is_reported_and_run_again_on_request(sweep, capsys):
     # A rate that makes the loss overflow is not refused beforehand.
