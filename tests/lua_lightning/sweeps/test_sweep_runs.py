@@ -126,7 +126,8 @@ def test_a_sweep_survives_the_death_of_its_driver(sweep, capsys):
     driver.wait()
     assert plan.runs[0].state == "running"
     assert main(["sweep", str(path), "--jobs", "1"]) == 0
-    report, _ = last_line(capsys)
+    report, err = last_line(capsys)
+    assert "[2/2]" in err
     assert [row["variant"] for row in report["rows"]] == ["full", "no-fft"]
     # One process trained it from beginning to end: one MLflow run, never resumed.
     records = (plan.runs[0].folder / "metrics.jsonl").read_text()
