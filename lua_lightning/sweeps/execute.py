@@ -104,8 +104,7 @@ def execute(
 def _locally(plan: Plan, waiting: list[Training], options: Options, ended: Callable[[PlannedRun], None]) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(options.jobs)))
     devices = _devices()
-    begun = {training.run.folder for training in waiting}
-    survivors = [run for run in plan.runs if run.folder not in begun and run.state == "running"]
+    survivors = plan.survivors([training.run for training in waiting])
     active: dict[int, tuple[PlannedRun, submitit.Job[None]]] = {}
     while waiting or active or survivors:
         for slot, (run, job) in list(active.items()):

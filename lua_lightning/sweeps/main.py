@@ -136,8 +136,7 @@ def run_sweep(plan: Plan, todo: Sequence[PlannedRun], options: Any) -> int:
         tracker.log_run_start(to_yaml(plan.config))
         parent = tracker.run_id  # database and experiment are there before the first worker starts
         assert parent is not None
-        others = sum(run.state == "running" for run in plan.runs if run not in todo)  # begun by a driver before
-        progress = _Progress(plan, len(todo) + others)
+        progress = _Progress(plan, len(todo) + len(plan.survivors(todo)))
         execute(plan, [_training(plan, run, parent) for run in todo], options, progress.ended)
         report = conclude(plan, tracker, parent)
     missing = [run for run in plan.runs if run.state != "finished"]

@@ -118,6 +118,11 @@ class Plan:
         """Return a variant's runs, one a seed."""
         return [run for run in self.runs if run.variant == variant]
 
+    def survivors(self, todo: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Return the runs beside `todo` that a driver before this one began and that still go on."""
+        own = {run.folder for run in todo}
+        return [run for run in self.runs if run.folder not in own and run.state == "running"]
+
 
 def load_plan(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Plan:
     """Return the runs of a sweep file.
