@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from baselines.clock import Clock
-from lua_lightning.adapter import LatentUpscaler
-from lua_lightning.catalogue import GENERATORS
-from lua_lightning.codec import LatentCodec
+from lua_lightning.environment import best_device
 from lua_lightning.errors import UserError
-from lua_lightning.generators import Generator
-from lua_lightning.upscale import best_device
+from lua_lightning.generators.catalogue import GENERATORS
+from lua_lightning.generators.generator import Generator
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
 
 TILE = 1024  # side in pixels of the tiles that large images are decoded in
+PIXEL_TILE, PIXEL_OVERLAP = 512, 32  # of the input of pixel networks
 
 
 class Unavailable(UserError):

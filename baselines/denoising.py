@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from baselines.contract import Unavailable
-from lua_lightning.generators import Generator
+from lua_lightning.generators.generator import Generator
 
 SDXL = "StableDiffusionXLPipeline"
 Corner = tuple[int, int]  # top and left of a window, in latents

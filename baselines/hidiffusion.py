@@ -7,7 +7,7 @@ from torch import Tensor
 
 from baselines.clock import Clock
 from baselines.contract import Start, Unavailable
-from baselines.simple import Direct
+from baselines.direct import Direct
 
 # The package imports a module by the path that it had in older releases of diffusers.
 MOVED = {"diffusers.pipelines.controlnet.multicontrolnet": "diffusers.models.controlnets.multicontrolnet"}

@@ -15,7 +15,7 @@ from torch import Tensor
 from baselines.clock import Clock
 from baselines.contract import Start
 from baselines.demofusion import DemoFusion, FusionSettings, fused_denoising, with_statistics
-from baselines.upscalers import Lsr, LsrSettings
+from baselines.lsr import Lsr, LsrSettings
 from lua_lightning.images import to_uint8
 from lua_lightning.pipeline import upscale_latents
 

@@ -7,18 +7,18 @@ from lua_lightning.config import load_config
 from lua_lightning.errors import unknown_name
 
 METHODS = {
-    "native": "baselines.simple:Native",
-    "direct": "baselines.simple:Direct",
+    "native": "baselines.native:Native",
+    "direct": "baselines.direct:Direct",
     "hidiffusion": "baselines.hidiffusion:HiDiffusion",
-    "latent-bicubic": "baselines.simple:LatentBicubic",
-    "lsr": "baselines.upscalers:Lsr",
-    "pixel-bicubic": "baselines.simple:PixelBicubic",
-    "swinir": "baselines.upscalers:SwinIRMethod",
-    "dat-light": "baselines.upscalers:DatLight",
+    "latent-bicubic": "baselines.latent_bicubic:LatentBicubic",
+    "lsr": "baselines.lsr:Lsr",
+    "pixel-bicubic": "baselines.pixel_bicubic:PixelBicubic",
+    "swinir": "baselines.swinir:SwinIRMethod",
+    "dat-light": "baselines.dat_light:DatLight",
     "demofusion": "baselines.demofusion:DemoFusion",
     "lsrna-demofusion": "baselines.lsrna:LsrnaDemoFusion",
-    "lua": "baselines.upscalers:Lua",
-    "lua-refine": "baselines.upscalers:LuaRefine",
+    "lua": "baselines.lua:Lua",
+    "lua-refine": "baselines.lua_refine:LuaRefine",
 }
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from baselines.registry import METHODS
-from lua_lightning.catalogue import GeneratorFacts
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.generators.catalogue import GeneratorFacts
 
 PROTOCOL = "1"  # of PROTOCOL.md; numbers of different versions never share a table
 

@@ -13,7 +13,7 @@ from baselines.registry import build_method, method_class
 from benchmarks.config import BenchConfig
 from benchmarks.generation import WARM_UPS, enlarging
 from benchmarks.reconstruction import CROP
-from lua_lightning.catalogue import GeneratorFacts
+from lua_lightning.generators.catalogue import GeneratorFacts
 
 ATTENTION = 1.5  # how much more than its area a larger image takes, where it goes through the network whole
 FIXED_SECONDS = 2.0  # of an image's decoding and storing, and of a method's row

@@ -16,7 +16,7 @@ from baselines.registry import build_method, method_class
 from benchmarks.config import BenchConfig
 from benchmarks.store import Record, image_path, read, write
 from lua_lightning.errors import UserError
-from lua_lightning.pretrained import weights_mark
+from lua_lightning.models.pretrained import weights_mark
 
 PROMPTS = Path(__file__).parent / "prompts.txt"
 WARM_UPS = 1  # runs of a method before its first image, where it has no diffusion pass of its own

@@ -18,9 +18,9 @@ from baselines.clock import PHASES
 from baselines.contract import World
 from baselines.measure import Measured, measure_apart
 from baselines.registry import METHODS, method_class
-from lua_lightning.catalogue import find_generator
 from lua_lightning.errors import UserError
-from lua_lightning.report import plain_table
+from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.generators.catalogue import find_generator
 
 PROMPT, SEED = "a mountain lake at sunset", 42
 

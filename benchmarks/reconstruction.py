@@ -12,13 +12,13 @@ from baselines.registry import build_method
 from benchmarks.config import BenchConfig
 from benchmarks.generation import Failures, enlarging, reason_of
 from lua_lightning.config import CacheConfig
-from lua_lightning.evaluation import image_scores
+from lua_lightning.evaluation.intervals import CropScores, read_scores, write_scores
+from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.scoring import image_scores
 from lua_lightning.images import downscale, read_image, resize, to_tensor
-from lua_lightning.pairs import plan_crops
-from lua_lightning.perceptual import available
-from lua_lightning.photos import PhotoSet
-from lua_lightning.pretrained import weights_mark
-from lua_lightning.statistics import CropScores, read_scores, write_scores
+from lua_lightning.models.pretrained import weights_mark
+from lua_lightning.pairs.photos import PhotoSet
+from lua_lightning.pairs.plan import plan_crops
 
 CROP = 512  # pixels of the photograph's crops
 CEILING, PHOTO = "ceiling", "photo-bicubic"  # rows that are no rivals: the codec's round trip; the LR photograph itself

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.config import BenchConfig
-from lua_lightning.spool import stored_run_id
-from lua_lightning.tracking import MLflowTracker
+from lua_lightning.tracking.spool import stored_run_id
+from lua_lightning.tracking.tracker import MLflowTracker
 
 SHOWN_SIDE = 512  # pixels of the images that are logged
 

@@ -44,15 +44,15 @@ from benchmarks.scoring import (
     verdict,
 )
 from benchmarks.store import Record, read
-from lua_lightning.catalogue import GeneratorFacts, find_generator
 from lua_lightning.config import load_config, to_yaml
-from lua_lightning.doctor import run_info
+from lua_lightning.environment import run_info
 from lua_lightning.errors import UserError
-from lua_lightning.perceptual import EFFNET
-from lua_lightning.photos import PhotoSet
-from lua_lightning.report import plain_table
-from lua_lightning.statistics import CropScores
-from lua_lightning.tracking import MLflowTracker
+from lua_lightning.evaluation.intervals import CropScores
+from lua_lightning.evaluation.perceptual import EFFNET
+from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.generators.catalogue import GeneratorFacts, find_generator
+from lua_lightning.pairs.photos import PhotoSet
+from lua_lightning.tracking.tracker import MLflowTracker
 
 REMARK = {
     "tiny-sdxl": "numbers of small embedded models on small samples: they compare methods with each other here, and "

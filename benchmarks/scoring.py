@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.config import BenchConfig
-from benchmarks.distribution import fid, kid_estimate, meaningful
-from benchmarks.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from benchmarks.generation import summary
 from benchmarks.reconstruction import CEILING, PHOTO, with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.distribution import fid, kid_estimate, meaningful
+from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
+from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
+from lua_lightning.evaluation.perceptual import EFFNET, LPIPS, distances
 from lua_lightning.images import read_image, write_image
-from lua_lightning.perceptual import EFFNET, LPIPS, distances
-from lua_lightning.photos import PhotoSet
-from lua_lightning.statistics import CropScores, Estimate, intervals, paired_differences
+from lua_lightning.pairs.photos import PhotoSet
 
 PATCH, PATCHES = 256, 16  # pixels and number per image of the patch metrics; the paper: 1024 px on real models
 PATCH_SEED = 7

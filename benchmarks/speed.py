@@ -22,10 +22,10 @@ from baselines.contract import World
 from baselines.measure import Spread
 from baselines.registry import METHODS
 from benchmarks.phases import measure_all, print_card, rows_of
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.report import plain_table
-from lua_lightning.tiny_sdxl import MAX_TOKENS, clip_tokenizer
+from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.generators.tiny_sdxl import MAX_TOKENS, clip_tokenizer
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 
 DOWNSCALE, VOCABULARY, MERGES = 8, 49408, 48894  # of SDXL's autoencoder and of CLIP's tokenizer
 # Seconds per image on SDXL and an H100 with automatic mixed precision (arXiv 2511.10629, table 1).

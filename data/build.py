@@ -13,7 +13,7 @@ from typing import Any, get_args
 from data.candidates import Sharpness, Unreachable
 from data.recipes import RECIPES
 from lua_lightning.errors import UserError
-from lua_lightning.photos import MANIFEST_NAME, PhotoSet, Split
+from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet, Split
 
 
 def build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lua_lightning.errors import UserError
-from lua_lightning.photos import Skipped
+from lua_lightning.pairs.photos import Skipped
 
 
 class Unreachable(UserError):

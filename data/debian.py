@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from data.candidates import Candidate, Harvest, Unreachable
-from lua_lightning.photos import Skipped
+from lua_lightning.pairs.photos import Skipped
 
 APT = ["apt-get", "-q", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]
 COMMAND_TIMEOUT = 900.0

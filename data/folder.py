@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.candidates import Candidate, Harvest
 from lua_lightning.errors import UserError
-from lua_lightning.photos import Skipped
+from lua_lightning.pairs.photos import Skipped
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

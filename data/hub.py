@@ -9,7 +9,7 @@ from typing import Any
 from data.candidates import Candidate, Harvest, Unreachable
 from data.options import at_least
 from lua_lightning.errors import UserError
-from lua_lightning.photos import Skipped
+from lua_lightning.pairs.photos import Skipped
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

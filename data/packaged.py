@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.candidates import Candidate, Harvest
-from lua_lightning.photos import Skipped
+from lua_lightning.pairs.photos import Skipped
 
 
 class PackagedPhoto(NamedTuple):

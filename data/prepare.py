@@ -15,7 +15,7 @@ from torch import Tensor
 from data.candidates import Candidate, Harvest, Sharpness
 from lua_lightning.errors import UserError
 from lua_lightning.images import UnusableImage, downscale, read_image, resize, to_tensor, write_image
-from lua_lightning.photos import Photo, Skipped, Split, file_sha256, split_by_hash
+from lua_lightning.pairs.photos import Photo, Skipped, Split, file_sha256, split_by_hash
 
 TILE = 128
 REDUCTION_STEP = math.sqrt(2)

@@ -14,7 +14,7 @@ from benchmarks.config import PROTOCOL
 from benchmarks.report import cell
 from docs.build import ROOT, write_between
 from lua_lightning.errors import UserError
-from lua_lightning.perceptual import EFFNET
+from lua_lightning.evaluation.perceptual import EFFNET
 
 RUNS = ROOT / "runs/bench"
 SIZES = (512, 1024, 2048)

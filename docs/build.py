@@ -10,16 +10,17 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.utils.data import DataLoader
 
-from lua_lightning.adapter import LatentUpscaler
-from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig, load_config
-from lua_lightning.crops import STEP, detail_map
-from lua_lightning.evaluation import evaluate, reference
+from lua_lightning.evaluation.scoring import evaluate, reference
+from lua_lightning.evaluation.tables import markdown_scores
 from lua_lightning.images import downscale, to_uint8
-from lua_lightning.pairs import PairDataset, build_cache
-from lua_lightning.photos import PhotoSet
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pairs.cache import build_cache
+from lua_lightning.pairs.crops import STEP, detail_map
+from lua_lightning.pairs.dataset import PairDataset
+from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.pipeline import upscale_latents
-from lua_lightning.report import markdown_scores
 
 ROOT = Path(__file__).parent.parent
 ADAPTER, EXPERIMENT = "lua-tiny-d16", ROOT / "experiments/stage1.yaml"

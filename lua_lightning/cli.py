@@ -105,11 +105,11 @@ def parser() -> argparse.ArgumentParser:
 def dispatch(arguments: argparse.Namespace) -> int:
     """Run the chosen subcommand and return the exit status."""
     if arguments.command == "train":
-        from lua_lightning.train import main
+        from lua_lightning.training.train import main
 
         main(arguments.experiment, arguments.overrides, arguments.resume, arguments.folder)
     elif arguments.command == "chain":
-        from lua_lightning.chain import main
+        from lua_lightning.training.chain import main
 
         main(arguments.chain, arguments.overrides, arguments.resume, arguments.folder)
     elif arguments.command == "sweep":
@@ -117,39 +117,39 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
         return main(arguments)
     elif arguments.command == "cache":
-        from lua_lightning.cache import main
+        from lua_lightning.commands.cache import main
 
         main(arguments.experiment, arguments.overrides, arguments.part)
     elif arguments.command == "upscale":
-        from lua_lightning.upscale import main
+        from lua_lightning.commands.upscale import main
 
         return main(arguments)
     elif arguments.command == "generate":
-        from lua_lightning.generate import main
+        from lua_lightning.commands.generate import main
 
         main(arguments)
     elif arguments.command == "evaluate":
-        from lua_lightning.evaluate import main
+        from lua_lightning.commands.evaluate import main
 
         main(arguments.adapter, arguments.experiment, arguments.overrides, arguments.split)
     elif arguments.command == "compare":
-        from lua_lightning.compare import main
+        from lua_lightning.commands.compare import main
 
         main(arguments.runs, arguments.split)
     elif arguments.command == "train-codec":
-        from lua_lightning.train_codec import main
+        from lua_lightning.training.zoo_codec import main
 
         main(arguments.experiment, arguments.overrides)
     elif arguments.command == "train-generator":
-        from lua_lightning.train_generator import main
+        from lua_lightning.training.zoo_generator import main
 
         main(arguments.experiment, arguments.overrides)
     elif arguments.command == "sync":
-        from lua_lightning.tracking import sync
+        from lua_lightning.tracking.sync import sync
 
         print(f"{sync(arguments.run)} records and files sent")
     elif arguments.command == "doctor":
-        from lua_lightning.doctor import doctor
+        from lua_lightning.commands.doctor import doctor
 
         return doctor(Path.cwd())
     return 0

@@ -17,3 +17,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+
+
+def first_line(error: object) -> str:
+    """Return an error's first line, short enough for a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

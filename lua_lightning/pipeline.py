@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lua_lightning.adapter import LatentUpscaler
-from lua_lightning.codec import LatentCodec
 from lua_lightning.errors import UserError
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
 from lua_lightning.tiling import tiled
 
 log = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class UpscaledPipeline:
     """
 
     def __init__(self, pipe: Any, adapter: LatentUpscaler, scale: int = 2, tile: int | None = 1024):
-        from lua_lightning.codec_vae import codec_of
-        from lua_lightning.generators import family_of
+        from lua_lightning.generators.codec_vae import codec_of
+        from lua_lightning.generators.generator import family_of
 
         self.pipe, self.adapter, self.scale, self.tile = pipe, adapter, scale, tile
         self.family = family_of(pipe)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from lua_lightning.codec import LatentCodec
 from lua_lightning.config import CacheConfig
-from lua_lightning.pairs import build_cache
-from lua_lightning.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
-from lua_lightning.photos import PhotoSet, file_sha256
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.models.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
+from lua_lightning.pairs.cache import build_cache
+from lua_lightning.pairs.photos import PhotoSet, file_sha256
+
+# Paths in tests are relative to the checkout, wherever pytest was started.
+os.chdir(Path(__file__).parents[1])
 
 # Small tensors gain nothing from more threads, and on a busy machine the threads only wait for each other.
 torch.set_num_threads(1)

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig
-from lua_lightning.evaluation import adapter_scores, reference
-from lua_lightning.losses import active
-from lua_lightning.module import step_terms
-from lua_lightning.perceptual import available
-from lua_lightning.photos import PhotoSet
-from lua_lightning.train import build_adapter, native_bf16
+from lua_lightning.environment import native_bf16
+from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.scoring import adapter_scores, reference
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pairs.photos import PhotoSet
+from lua_lightning.training.losses import active
+from lua_lightning.training.module import step_terms
+from lua_lightning.training.train import build_adapter
 
 FIXED_SECONDS = 15.0  # of a stage: imports, reading the cache, export
 

@@ -16,9 +16,9 @@ import torch
 from filelock import FileLock
 from submitit.helpers import DelayedSubmission
 
-from lua_lightning.chain import run_chain
 from lua_lightning.errors import UserError
 from lua_lightning.sweeps.plan import ERROR, LOCK, Plan, PlannedRun
+from lua_lightning.training.chain import run_chain
 
 POLL_SECONDS = 1.0
 JOBS = "jobs"  # folder of submitit's scripts and logs

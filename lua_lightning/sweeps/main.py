@@ -13,16 +13,16 @@ from typing import Any
 from rich.console import Console
 
 from lua_lightning.config import to_yaml
-from lua_lightning.delivery import connect
-from lua_lightning.doctor import SQLITE, tracking_uri
 from lua_lightning.errors import UserError
-from lua_lightning.report import plain_table
-from lua_lightning.runs import RESULTS
-from lua_lightning.spool import STATE_NAME, stored_run_id
-from lua_lightning.statistics import read_scores, summarise
+from lua_lightning.evaluation.intervals import read_scores, summarise
+from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun, load_plan
-from lua_lightning.tracking import MLflowTracker
-from lua_lightning.train import quiet
+from lua_lightning.tracking.address import SQLITE, tracking_uri
+from lua_lightning.tracking.delivery import connect
+from lua_lightning.tracking.spool import STATE_NAME, stored_run_id
+from lua_lightning.tracking.tracker import MLflowTracker
+from lua_lightning.training.runs import RESULTS
+from lua_lightning.training.train import quiet
 
 TABLE, CSV = "table.md", "table.csv"
 

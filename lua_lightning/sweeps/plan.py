@@ -11,14 +11,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lua_lightning.adapter import LatentUpscaler
-from lua_lightning.chain import load_chain, stage_names, stages_of
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.pretrained import state_dict_sha256
-from lua_lightning.report import reported
-from lua_lightning.runs import CONFIG, RESULTS, SCORES
-from lua_lightning.tracking import plain_name
+from lua_lightning.evaluation.tables import reported
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.pretrained import state_dict_sha256
+from lua_lightning.tracking.names import plain_name
+from lua_lightning.training.chain import load_chain, stage_names, stages_of
+from lua_lightning.training.runs import CONFIG, RESULTS, SCORES
 
 ERROR, LOCK = "error.txt", "lock"
 VARIANTS = "variant"  # name of the axis of named variants

@@ -12,17 +12,18 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lua_lightning.adapter import LatentUpscaler
-from lua_lightning.codec import LatentCodec
 from lua_lightning.config import RunConfig
-from lua_lightning.evaluation import adapter_scores, reference
+from lua_lightning.evaluation.intervals import read_scores
+from lua_lightning.evaluation.scoring import adapter_scores, reference
 from lua_lightning.images import to_uint8
-from lua_lightning.pairs import PairDataset, build_cache
-from lua_lightning.photos import PhotoSet
-from lua_lightning.runs import RESULTS
-from lua_lightning.statistics import read_scores
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pairs.cache import build_cache
+from lua_lightning.pairs.dataset import PairDataset
+from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.sweeps.plan import VARIANTS, Plan
 from lua_lightning.sweeps.summary import Cell, Summary
+from lua_lightning.training.runs import RESULTS
 
 matplotlib.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 

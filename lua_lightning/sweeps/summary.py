@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lua_lightning.errors import UserError
-from lua_lightning.report import reported
-from lua_lightning.runs import RESULTS
-from lua_lightning.statistics import (
+from lua_lightning.evaluation.intervals import (
     CropScores,
     Estimate,
     paired_differences_over_seeds,
     read_scores,
     summarise,
 )
+from lua_lightning.evaluation.tables import reported
 from lua_lightning.sweeps.plan import Plan, PlannedRun, tracked_name
+from lua_lightning.training.runs import RESULTS
 
 LABELS = {"psnr": "PSNR, dB", "ssim": "SSIM", "recovery": "recovery"}
 DIGITS = {"psnr": 3}  # all others have four: a sweep looks for small differences

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from baselines.contract import World
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.catalogue import GENERATORS
-from lua_lightning.codec_vae import CodecAutoencoder
-from lua_lightning.generators import Generator
-from lua_lightning.tiny_sdxl import build_tiny_sdxl
-from tests.lua_lightning.pipelines import SMALL_SDXL
+from lua_lightning.generators.catalogue import GENERATORS
+from lua_lightning.generators.codec_vae import CodecAutoencoder
+from lua_lightning.generators.generator import Generator
+from lua_lightning.generators.tiny_sdxl import build_tiny_sdxl
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from tests.lua_lightning.generators.pipelines import SMALL_SDXL
 
 BASE = 64  # pixels of the base image
 

@@ -8,7 +8,7 @@ from baselines import measure as measuring
 from baselines.contract import Start, World
 from baselines.measure import Spread, measure, measure_apart
 from lua_lightning.errors import UserError
-from tests.lua_lightning.pipelines import pipeline
+from tests.lua_lightning.generators.pipelines import pipeline
 
 START = Start(torch.zeros(1, 4, 8, 8))
 

@@ -6,12 +6,13 @@ import torch
 
 from baselines.contract import Start, Unavailable, World
 from baselines.registry import METHODS, build_method, method_class
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler, enlarge
 from lua_lightning.errors import UserError
 from lua_lightning.images import resize
-from lua_lightning.swin import SwinIR
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.skip import enlarge
+from lua_lightning.models.swin import SwinIR
 from tests.baselines.conftest import BASE
-from tests.lua_lightning.pipelines import pipeline, sdxl_topology
+from tests.lua_lightning.generators.pipelines import pipeline, sdxl_topology
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from baselines.denoising import Denoiser
 from baselines.registry import build_method
 from benchmarks.config import BenchConfig
 from benchmarks.estimate import estimate, native_passes, seconds_per_pass, seconds_per_pixel
-from lua_lightning.catalogue import GENERATORS
+from lua_lightning.generators.catalogue import GENERATORS
 from tests.baselines.conftest import BASE, generator, world  # noqa: F401
 
 

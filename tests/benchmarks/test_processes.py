@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from tests.benchmarks.test_run import without_timings
 from tests.conftest import write_photo_set
-from tests.lua_lightning.pipelines import pipeline
+from tests.lua_lightning.generators.pipelines import pipeline
 
 
 @pytest.fixture

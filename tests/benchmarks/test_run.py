@@ -10,12 +10,12 @@ from benchmarks import generation
 from benchmarks.config import BenchConfig, resolve
 from benchmarks.run import folder_of, main
 from benchmarks.store import image_path
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.catalogue import GENERATORS
 from lua_lightning.errors import UserError
-from lua_lightning.tiny_sdxl import build_tiny_sdxl
+from lua_lightning.generators.catalogue import GENERATORS
+from lua_lightning.generators.tiny_sdxl import build_tiny_sdxl
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from tests.conftest import write_photo_set
-from tests.lua_lightning.pipelines import SMALL_SDXL
+from tests.lua_lightning.generators.pipelines import SMALL_SDXL
 
 METHODS = ["latent-bicubic", "lua", "hidiffusion"]
 

@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks.scoring import differences, direction, reconstruction_rows, verdict
 from lua_lightning.errors import UserError
-from lua_lightning.statistics import CropScores, Estimate
+from lua_lightning.evaluation.intervals import CropScores, Estimate
 
 
 @pytest.fixture

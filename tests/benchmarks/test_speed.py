@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.speed import GRAPHS, main, random_pipeline, time_adapter
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 
 
 def test_the_graph_is_that_of_sdxl():

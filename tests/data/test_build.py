@@ -14,7 +14,7 @@ from PIL import Image
 
 from data.__main__ import main
 from data.dead_leaves import dead_leaves
-from lua_lightning.photos import PhotoSet
+from lua_lightning.pairs.photos import PhotoSet
 
 ROOT = Path(__file__).parents[2]
 LEAVES = ["dead-leaves", "--count", "3", "--size", "128", "--min-side", "64"]

@@ -12,7 +12,7 @@ from data.dead_leaves import dead_leaves
 from data.prepare import LUMA, find_sharp_size, fingerprint, prepare, softness
 from lua_lightning.errors import UserError
 from lua_lightning.images import read_image, resize, to_tensor
-from lua_lightning.photos import file_sha256, split_by_hash
+from lua_lightning.pairs.photos import file_sha256, split_by_hash
 
 SMALL = Sharpness(min_side=64)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from data import debian, packaged
 from data.__main__ import main
 from data.dead_leaves import dead_leaves
-from lua_lightning.photos import PhotoSet
+from lua_lightning.pairs.photos import PhotoSet
 
 LEAVES = ["--count", "2", "--size", "256"]
 APT_GET = """#!/bin/sh

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from lua_lightning.checks import check_run
 from lua_lightning.config import RunConfig, load_config, to_yaml
 from lua_lightning.errors import UserError
+from lua_lightning.training.checks import check_run
 
 EXPERIMENTS = [*sorted(Path("experiments").glob("**/stage[123].yaml")), Path("experiments/transfer.yaml")]
 

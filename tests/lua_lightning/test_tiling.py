@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.errors import UserError
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.tiling import ramp, starts, tiled
 
 

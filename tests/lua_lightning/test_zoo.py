@@ -7,16 +7,17 @@ import skimage.data
 import torch
 from sklearn.datasets import load_sample_image
 
-from lua_lightning.adapter import LatentUpscaler, enlarge
-from lua_lightning.cards import read_history
-from lua_lightning.catalogue import zoo_generators
-from lua_lightning.codec import LatentCodec
-from lua_lightning.evaluation import adapter_scores, reference
-from lua_lightning.generators import Generator
+from lua_lightning.evaluation.fidelity import mean_psnr
+from lua_lightning.evaluation.scoring import adapter_scores, reference
+from lua_lightning.generators.catalogue import zoo_generators
+from lua_lightning.generators.generator import Generator
 from lua_lightning.images import downscale, to_tensor
-from lua_lightning.metrics import mean_psnr
-from lua_lightning.patch_autoencoder import PatchAutoencoder
-from lua_lightning.pretrained import WEIGHTS_NAME, ZOO, zoo_names
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.models.patch_autoencoder import PatchAutoencoder
+from lua_lightning.models.pretrained import WEIGHTS_NAME, ZOO, zoo_names
+from lua_lightning.models.skip import enlarge
+from lua_lightning.training.cards import read_history
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 import torch
 import yaml
 
-from lua_lightning.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.chain import load_chain
 from lua_lightning.errors import UserError
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.sweeps.plan import load_plan
+from lua_lightning.training.chain import load_chain
 
 CHAINS = Path("experiments/chains").resolve()
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
-from lua_lightning.statistics import CropScores, paired_differences, paired_differences_over_seeds, write_scores
+from lua_lightning.evaluation.intervals import (
+    CropScores,
+    paired_differences,
+    paired_differences_over_seeds,
+    write_scores,
+)
 from lua_lightning.sweeps.plan import load_plan
 from lua_lightning.sweeps.summary import csv_text, markdown, summarise_sweep, tracked
 

@@ -1,0 +1,29 @@
+"""LSRNA's latent super-resolver (arXiv 2503.18446)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from baselines.lua import Lua
+from lua_lightning.models.adapter import LatentUpscaler
+
+
+@dataclass
+class LsrSettings:
+    """Settings of the latent super-resolver."""
+
+    weights: str = "lsr-tiny-d16"  # zoo name, folder or hub id of a LatentUpscaler with a LIIF head
+
+
+class Lsr(Lua):
+    """LSRNA's latent super-resolver alone (arXiv 2503.18446): a LIIF head on a SwinIR trunk, any scale."""
+
+    name = "lsr"
+    settings_type = LsrSettings
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (*super(Lua, self).sources, self.settings.weights)
+
+    @cached_property
+    def network(self) -> LatentUpscaler:
+        return LatentUpscaler.from_pretrained(self.settings.weights).to(self.world.device)

@@ -1,0 +1,63 @@
+"""SwinIR in pixels after the decoder (arXiv 2108.10257)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from baselines.clock import Clock
+from baselines.contract import PIXEL_OVERLAP, PIXEL_TILE, Method, Start, Unavailable
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.swin import SwinIR
+from lua_lightning.tiling import tiled
+
+
+@dataclass
+class SwinIRSettings:
+    """Settings of pixel SwinIR."""
+
+    weights: str = "swinir-tiny"  # zoo name or folder of one trained here on `rgb`; or an official file, .pth
+    weights_x4: str | None = None  # official files have one scale each: the one for x4
+
+
+class SwinIRMethod(Method):
+    """SwinIR in pixels after the decoder (arXiv 2108.10257): the adapter's trunk and heads on RGB."""
+
+    name = "swinir"
+    settings_type = SwinIRSettings
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        own = self.settings
+        return (*super().sources, own.weights, *([own.weights_x4] if own.weights_x4 else []))
+
+    def _enlarge(self, images: Tensor, scale: int) -> Tensor:
+        model = self._model(scale)
+        if isinstance(model, SwinIR):
+            return model((images + 1) / 2) * 2 - 1
+        return model(images, scale)
+
+    def _model(self, scale: int) -> nn.Module:
+        source = self.settings.weights_x4 if scale == 4 and self.settings.weights_x4 else self.settings.weights
+        if source not in self._loaded:
+            network = SwinIR if Path(source).is_file() else LatentUpscaler
+            self._loaded[source] = network.from_pretrained(source).to(self.world.device).eval()
+        model = self._loaded[source]
+        if isinstance(model, SwinIR) and model.upscale != scale:
+            raise Unavailable(f"{source} enlarges {model.upscale} times, but {scale} is asked for")
+        if isinstance(model, LatentUpscaler) and model.config.codec != "rgb":
+            raise Unavailable(f"{source} was trained on {model.config.codec}, not on pixels (rgb)")
+        return model
+
+    @cached_property
+    def _loaded(self) -> dict[str, nn.Module]:
+        return {}
+
+    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
+        scale = self.scale(start, size)
+        self._model(scale)  # loading is not a phase
+        with clock.phase("decode"):
+            image = self.world.decode(start.latents)
+        with clock.phase("upscale"):
+            return tiled(lambda part: self._enlarge(part, scale), image, scale, PIXEL_TILE, PIXEL_OVERLAP)

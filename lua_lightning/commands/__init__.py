@@ -1,0 +1,1 @@
+"""The commands of `lua-lightning`, one file each."""

@@ -1,0 +1,1 @@
+"""Measures: fidelity, perceptual distances, distributions, intervals, and their tables."""

@@ -1,0 +1,209 @@
+"""Feature networks of the distribution metrics, and features extracted once per image set and kept by content."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cleanfid.resize import make_resizer
+from PIL import Image
+from torch import Tensor
+
+from lua_lightning.errors import UserError
+from lua_lightning.evaluation.perceptual import efficientnet_lite0
+from lua_lightning.models.pretrained import state_dict_sha256
+from lua_lightning.pairs.photos import file_sha256
+
+INCEPTION_FILE = "inception-2015-12-05.pt"  # the network that clean-fid uses
+WEIGHTS = Path.home() / ".cache/lua-lightning"
+CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32", "openai"
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A frozen network that turns images into vectors.
+
+    Attributes:
+        name: As it stands in a metric's name.
+        side: Pixels that images are resized to by clean-fid's antialiased bicubic filter, without rounding to 8 bits.
+        features: Maps (N, 3, side, side) in [0, 255] to (N, D).
+        sha256: Of its weights.
+    """
+
+    name: str
+    side: int
+    features: Callable[[Tensor], Tensor]
+    sha256: str
+
+    @torch.no_grad()
+    def __call__(self, images: Iterable[np.ndarray], batch: int = 16) -> np.ndarray:
+        """Return the features (N, D), float64, of uint8 images (H, W, 3) of any size."""
+        resize = make_resizer("PIL", False, "bicubic", (self.side, self.side))
+        outputs, waiting = [], []
+        for image in images:
+            waiting.append(torch.from_numpy(resize(image)).permute(2, 0, 1))
+            if len(waiting) == batch:
+                outputs.append(self.features(torch.stack(waiting)))
+                waiting = []
+        if waiting:
+            outputs.append(self.features(torch.stack(waiting)))
+        return torch.cat(outputs).double().cpu().numpy()
+
+
+def effnet_lite0() -> FeatureNetwork:
+    """Return EfficientNet-Lite0: its last features, averaged over the image; 320 numbers.
+
+    Raises:
+        UserError: Its packages are not installed.
+    """
+    network = efficientnet_lite0().eval()
+
+    def features(images: Tensor) -> Tensor:
+        return network((images - 127) / 128)[-1].mean((2, 3))
+
+    return FeatureNetwork("effnet-lite0", 224, features, state_dict_sha256(network.state_dict()))
+
+
+def inception(weights: Path | None = None, device: str = "cpu") -> FeatureNetwork:
+    """Return clean-fid's Inception; 2,048 numbers. Nothing is downloaded.
+
+    Args:
+        weights: The file; by default `inception-2015-12-05.pt` in `~/.cache/lua-lightning`.
+        device: Where it runs.
+
+    Raises:
+        UserError: The file is not there.
+    """
+    path = weights or WEIGHTS / INCEPTION_FILE
+    if not path.is_file():
+        raise UserError(
+            f"the Inception weights {path} are not there: fetch them with `make inception`, or name a local file with "
+            "--inception"
+        )
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    folder = path.parent
+    if path.name != INCEPTION_FILE:
+        raise UserError(f"{path} must be called {INCEPTION_FILE}, the name that clean-fid looks for")
+    network = InceptionV3W(str(folder), download=False).to(device)
+    return FeatureNetwork("inception", 299, lambda images: network(images.to(device)), file_sha256(path))
+
+
+def random_crops(image: np.ndarray, side: int, count: int, seed: int) -> list[np.ndarray]:
+    """Return `count` crops of `side` pixels at random places of a uint8 image (H, W, 3), the same for the same seed.
+
+    Raises:
+        UserError: The image is smaller than a crop.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < side:
+        raise UserError(f"an image of {width}x{height} px has no crops of {side} px")
+    draw = np.random.default_rng(seed)
+    corners = [(draw.integers(height - side + 1), draw.integers(width - side + 1)) for _ in range(count)]
+    return [image[top : top + side, left : left + side] for top, left in corners]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Image files whose features are wanted, whole or in crops of their own resolution.
+
+    Attributes:
+        files: PNG files.
+        crop: Side of the crops in pixels; None takes whole images.
+        crops_per_image: Number of crops of each.
+        seed: Of the crops' places; an image's place in the list is added.
+    """
+
+    files: tuple[Path, ...]
+    crop: int | None = None
+    crops_per_image: int = 1
+    seed: int = 0
+
+    def images(self) -> Iterable[np.ndarray]:
+        """Yield uint8 images (H, W, 3)."""
+        for index, path in enumerate(self.files):
+            image = np.asarray(Image.open(path).convert("RGB"))
+            if self.crop is None:
+                yield image
+            else:
+                yield from random_crops(image, self.crop, self.crops_per_image, self.seed * 1_000_003 + index)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Number of the image that each row of the features is from."""
+        return np.repeat(np.arange(len(self.files)), self.crops_per_image if self.crop else 1)
+
+    def sha256(self) -> str:
+        """Return a hash of the files' bytes, in order, and of the crops."""
+        lines = [f"{self.crop} {self.crops_per_image} {self.seed}", *(file_sha256(path) for path in self.files)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def extract(network: FeatureNetwork, images: ImageSet, cache: Path) -> np.ndarray:
+    """Return the features (N, D) of an image set, from `cache` where they were extracted before."""
+    path = cache / f"{network.name}-{network.sha256[:12]}-{images.sha256()[:24]}.npy"
+    if path.is_file():
+        return np.load(path)
+    features = network(images.images())
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, features)
+    partial.replace(path)
+    return features
+
+
+class ClipScore:
+    """Cosine between CLIP's embeddings of image and prompt, in [-1, 1]; through open_clip.
+
+    Args:
+        weights: A local file; by default the weights in the hub's cache. Nothing is downloaded.
+        model: Name of the architecture.
+
+    Raises:
+        UserError: The weights are not there.
+    """
+
+    def __init__(self, weights: Path | None = None, model: str = CLIP_MODEL):
+        import open_clip
+
+        if weights is None:
+            weights = _cached_clip(model)
+        elif not weights.is_file():
+            raise UserError(f"the CLIP weights {weights} are not there")
+        network: Any
+        network, _, self.prepare = open_clip.create_model_and_transforms(
+            model, pretrained=str(weights), force_quick_gelu=True
+        )
+        self.network: Any = network.eval()
+        self.tokenize = open_clip.get_tokenizer(model)
+        self.name = f"clip/{model.lower()}"
+
+    @torch.no_grad()
+    def __call__(self, files: Sequence[Path], prompts: Sequence[str]) -> np.ndarray:
+        """Return the score of each image with its own prompt, (N,)."""
+        scores = []
+        for path, prompt in zip(files, prompts, strict=True):
+            image = self.prepare(Image.open(path).convert("RGB"))[None]  # pyright: ignore
+            ours = self.network.encode_image(image, normalize=True)
+            theirs = self.network.encode_text(self.tokenize([prompt]), normalize=True)
+            scores.append(float((ours * theirs).sum()))
+        return np.array(scores)
+
+
+def _cached_clip(model: str) -> Path:
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+
+    entry = open_clip.get_pretrained_cfg(model, CLIP_WEIGHTS)
+    repo = str(entry.get("hf_hub", "")).strip("/")
+    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        found = try_to_load_from_cache(repo, name) if repo else None
+        if isinstance(found, str):
+            return Path(found)
+    raise UserError(
+        f"the CLIP weights of {model} ({CLIP_WEIGHTS}) are not in the hub's cache: fetch them with `make clip`, or "
+        "name a local file with --clip"
+    )

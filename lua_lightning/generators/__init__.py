@@ -1,0 +1,1 @@
+"""The diffusion pipelines that make base latents, and what is known of them."""

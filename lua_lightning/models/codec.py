@@ -1,0 +1,240 @@
+"""LatentCodec: one contract over every autoencoder; raw latents inside, normalised latents outside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lua_lightning.errors import UserError
+from lua_lightning.models.patch_autoencoder import PatchAutoencoder
+from lua_lightning.models.pretrained import find_pretrained, read_config, state_dict_sha256
+from lua_lightning.tiling import tiled
+
+OVERLAP = 16  # latents that neighbouring tiles share
+PIXELS = "rgb"  # the codec that leaves images as they are
+
+
+@dataclass(frozen=True)
+class KnownCodec:
+    """Where the weights of a codec known by name are published."""
+
+    repo: str
+    subfolder: str | None = None
+
+
+KNOWN = {
+    "sdxl": KnownCodec("madebyollin/sdxl-vae-fp16-fix"),
+    "sd3": KnownCodec("stabilityai/stable-diffusion-3-medium-diffusers", "vae"),
+    "flux": KnownCodec("black-forest-labs/FLUX.1-Krea-dev", "vae"),
+    "flux2": KnownCodec("black-forest-labs/FLUX.2-dev", "vae"),
+    "taesdxl": KnownCodec("madebyollin/taesdxl"),
+    "taesd3": KnownCodec("madebyollin/taesd3"),
+    "taef1": KnownCodec("madebyollin/taef1"),
+    "taef2": KnownCodec("madebyollin/taef2"),
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How one autoencoder class encodes to and decodes from its own raw latents."""
+
+    channels: int
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    shift: Tensor  # broadcastable to (1, C, p, p): one value per channel and position in a p x p cell
+    scale: Tensor
+
+
+def _scalar_backend(config: Any, channels: int, encode: Callable, decode: Callable) -> Backend:
+    shift = torch.tensor(float(getattr(config, "shift_factor", None) or 0.0)).view(1, 1, 1, 1)
+    scale = torch.tensor(float(getattr(config, "scaling_factor", None) or 1.0)).view(1, 1, 1, 1)
+    return Backend(channels, encode, decode, shift, scale)
+
+
+def _patch(model: Any) -> Backend:
+    return _scalar_backend(model.config, model.config.latent_channels, model.encode, model.decode)
+
+
+def _kl(model: Any) -> Backend:
+    return _scalar_backend(
+        model.config,
+        model.config.latent_channels,
+        lambda images: model.encode(images).latent_dist.mode(),
+        lambda latents: model.decode(latents).sample,
+    )
+
+
+def _tiny(model: Any) -> Backend:
+    return _scalar_backend(
+        model.config,
+        model.config.latent_channels,
+        lambda images: model.encode(images).latents,
+        lambda latents: model.decode(latents).sample,
+    )
+
+
+def _flux2(model: Any) -> Backend:
+    """FLUX.2 normalises 2x2 cells of latents by running statistics: a factor per channel and position in the cell."""
+    mean = F.pixel_shuffle(model.bn.running_mean.view(1, -1, 1, 1), 2)
+    variance = F.pixel_shuffle(model.bn.running_var.view(1, -1, 1, 1), 2)
+    return Backend(
+        model.config.latent_channels,
+        lambda images: model.encode(images).latent_dist.mode(),
+        lambda latents: model.decode(latents).sample,
+        mean.clone(),
+        (variance + model.config.batch_norm_eps).rsqrt(),
+    )
+
+
+BACKENDS: dict[str, Callable[[Any], Backend]] = {
+    "PatchAutoencoder": _patch,
+    "AutoencoderKL": _kl,
+    "AutoencoderTiny": _tiny,
+    "AutoencoderKLFlux2": _flux2,
+}
+
+
+def _load(name: str, folder: Path) -> nn.Module:
+    if name == "PatchAutoencoder":
+        return PatchAutoencoder.from_pretrained(folder)
+    import diffusers
+
+    return getattr(diffusers, name).from_pretrained(folder)
+
+
+class LatentCodec(nn.Module):
+    """A frozen autoencoder between images in [-1, 1] and normalised latents, the space the generator works in.
+
+    `normalised = (raw - shift) * scale`, with the autoencoder's own factors. Its weights never train; `decode` lets
+    gradients through to the latents.
+
+    Attributes:
+        channels: Latent channels.
+        downscale: Pixels per latent along each side.
+        source: The name, folder or repository id it was loaded from.
+        revision: Commit of a hub repository, when one was asked for.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, model: nn.Module, backend: Backend, source: str, revision: str | None, downscale: int):
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.channels, self.downscale = backend.channels, downscale
+        self.source, self.revision = source, revision
+        self._encode, self._decode = backend.encode, backend.decode
+        self.register_buffer("shift", backend.shift.float(), persistent=False)
+        self.register_buffer("scale", backend.scale.float(), persistent=False)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, revision: str | None = None, subfolder: str | None = None
+    ) -> "LatentCodec":
+        """Load a codec by embedded name, known name, local folder or hub id.
+
+        Args:
+            source: `tiny-d16`, `tiny-d4`; `sdxl`, `sd3`, `flux`, `flux2` and their tiny autoencoders `taesdxl`,
+                `taesd3`, `taef1`, `taef2`; `rgb` for the pixels themselves (3 channels, downscale 1); a local folder
+                or a hub id in diffusers' folder format.
+            revision: Commit, branch or tag of a hub repository.
+            subfolder: Folder that holds the autoencoder inside a pipeline's repository, usually `vae`.
+
+        Raises:
+            UserError: Nothing is found under `source`, or it holds a class that is no known autoencoder.
+        """
+        if str(source) == PIXELS:
+            one = torch.ones(1, 1, 1, 1)
+            return cls(nn.Identity(), Backend(3, nn.Identity(), nn.Identity(), 0 * one, one), PIXELS, None, 1)
+        known = KNOWN.get(str(source))
+        if known and not Path(source).is_dir():
+            folder = find_pretrained(known.repo, revision, subfolder or known.subfolder)
+        else:
+            folder = find_pretrained(source, revision, subfolder or "vae")
+        name = read_config(folder).get("_class_name")
+        if name not in BACKENDS:
+            raise UserError(f"{folder / 'config.json'} names the class {name!r}, not one of: {', '.join(BACKENDS)}")
+        return cls.of(_load(name, folder), str(source), revision)
+
+    @classmethod
+    def of(cls, model: nn.Module, source: str, revision: str | None = None) -> "LatentCodec":
+        """Return the codec of an autoencoder that is loaded already, such as a pipeline's; it is frozen.
+
+        Raises:
+            UserError: Its class is no known autoencoder.
+        """
+        name = type(model).__name__
+        if name not in BACKENDS:
+            raise UserError(f"{source} is an autoencoder of class {name!r}, not one of: {', '.join(BACKENDS)}")
+        levels = getattr(getattr(model, "config", None), "block_out_channels", None)
+        downscale = 2 ** (len(levels) - 1) if levels else 8
+        return cls(model, BACKENDS[name](model), source, revision, downscale)
+
+    def sha256(self) -> str:
+        """Return a hash of the weights and of the normalisation."""
+        return state_dict_sha256({**self.model.state_dict(), "shift": self.shift, "scale": self.scale})
+
+    def train(self, mode: bool = True) -> "LatentCodec":
+        """Stay in evaluation mode whatever the parent module does."""
+        return super().train(False)
+
+    def _factors(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return shift and scale, repeated over the latents where they differ by position in a cell."""
+        cell = self.shift.shape[-1]
+        if cell == 1:
+            return self.shift, self.scale
+        height, width = latents.shape[-2:]
+        repeats = (1, 1, -(-height // cell), -(-width // cell))
+        return self.shift.repeat(repeats)[..., :height, :width], self.scale.repeat(repeats)[..., :height, :width]
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Return (raw - shift) * scale; same shape."""
+        shift, scale = self._factors(raw)
+        return (raw - shift) * scale
+
+    def denormalise(self, latents: Tensor) -> Tensor:
+        """Return latents / scale + shift, the autoencoder's raw space; same shape."""
+        shift, scale = self._factors(latents)
+        return latents / scale + shift
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, tile: int | None = None) -> Tensor:
+        """Return normalised latents (N, C, H/8, W/8) of images (N, 3, H, W) in [-1, 1].
+
+        Args:
+            images: H and W multiples of `downscale`.
+            tile: Side in pixels of the tiles that a large image is encoded in; None encodes it at once.
+
+        Raises:
+            UserError: The shape does not fit.
+        """
+        height, width = images.shape[-2:]
+        if images.shape[1] != 3 or height % self.downscale or width % self.downscale:
+            raise UserError(
+                f"cannot encode images of shape {tuple(images.shape)}: "
+                f"3 channels and sides that are multiples of {self.downscale} are needed"
+            )
+        if tile:
+            shrink = Fraction(1, self.downscale)
+            return self.normalise(tiled(self._encode, images, shrink, tile, overlap=OVERLAP * self.downscale))
+        return self.normalise(self._encode(images))
+
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
+        """Return images (N, 3, 8H, 8W), around [-1, 1] and not clamped, of normalised latents (N, C, H, W).
+
+        Args:
+            latents: Normalised latents; gradients flow through to them.
+            tile: Side in latents of the tiles that large latents are decoded in; None decodes them at once.
+
+        Raises:
+            UserError: The channels do not fit.
+        """
+        if latents.shape[1] != self.channels:
+            raise UserError(f"the codec {self.source} has {self.channels} latent channels, not {latents.shape[1]}")
+        raw = self.denormalise(latents)
+        return tiled(self._decode, raw, self.downscale, tile, overlap=OVERLAP) if tile else self._decode(raw)

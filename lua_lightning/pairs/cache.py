@@ -1,0 +1,290 @@
+"""The latent pair cache: HR crops of photographs and their x2 and x4 reductions, encoded once, read by slices.
+
+A cache is a folder of safetensors shards and a `manifest.json`. Its name holds a fingerprint of everything that
+determines its content (codec weights, photographs, settings), so a change of any of them is another cache. Shards are
+written one at a time and renamed into place; a build that was killed goes on where it stopped, and a shard that is
+damaged or belongs to another cache is rebuilt. Several processes or machines may encode it together, each its own part.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import Progress
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lua_lightning.config import CacheConfig
+from lua_lightning.errors import UserError
+from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pairs.crops import dihedral
+from lua_lightning.pairs.photos import PhotoSet, Split, file_sha256
+from lua_lightning.pairs.plan import Crop, plan_crops
+
+FORMAT = 1
+
+
+LEDGERS = "shards*.json"  # what each process has written so far, with checksums
+
+
+SCALES = (2, 4)
+
+
+def encode_crops(
+    photos: PhotoSet,
+    crops: list[Crop],
+    codec: LatentCodec,
+    through: LatentCodec | None,
+    config: CacheConfig,
+    pixels: bool,
+) -> dict[str, Tensor]:
+    """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, with `pixels`, the 8-bit `image`."""
+    opened: tuple[int, Tensor] | None = None
+    images = []
+    for crop in crops:
+        if opened is None or opened[0] != crop.photo:
+            opened = crop.photo, to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+        rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)
+        images.append(dihedral(opened[1][..., rows, columns], crop.symmetry))
+    dtype = getattr(torch, config.dtype)
+    tensors: dict[str, list[Tensor]] = {"hr": [], "lr_x2": [], "lr_x4": []}
+    for image in images:
+        tensors["hr"].append(codec.encode(image).to(dtype))
+        for scale in SCALES:
+            small = downscale(image, scale)
+            if through:
+                small = through.decode(through.encode(small)).clamp(-1, 1)
+            tensors[f"lr_x{scale}"].append(codec.encode(small).to(dtype))
+    shard = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
+    shard["crop"] = torch.tensor([[crop.photo, crop.top, crop.left, crop.symmetry] for crop in crops])
+    if pixels:
+        shard["image"] = torch.stack([torch.from_numpy(to_uint8(image)).permute(2, 0, 1) for image in images])
+    return shard
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON through a temporary file, so that a kill leaves the old file or the new one."""
+    temporary = path.with_suffix(f".tmp{os.getpid()}")  # each process its own: several may build one cache
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
+
+
+class PairCache:
+    """An opened cache: its manifest, and where its shards are."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.manifest = json.loads((folder / "manifest.json").read_text())
+
+    @property
+    def photo_names(self) -> list[str]:
+        """File names of the photographs, in the order that a sample's photo index counts."""
+        return self.manifest["photos"]
+
+    def shards(self, split: str) -> list[dict[str, Any]]:
+        """Return the manifest entries of the shards of `split`."""
+        return [shard for shard in self.manifest["shards"] if shard["split"] == split]
+
+    def check_fits(self, codec: LatentCodec) -> None:
+        """Refuse a codec other than the one that made the cache.
+
+        Raises:
+            UserError: Channels, downscale or weights differ.
+        """
+        made_by = self.manifest["codec"]
+        ours = {"channels": codec.channels, "downscale": codec.downscale, "sha256": codec.sha256()}
+        for key, value in ours.items():
+            if made_by[key] != value:
+                raise UserError(
+                    f"the cache {self.folder} was made by the codec {made_by['source']} with {key} {made_by[key]}, "
+                    f"but {codec.source} has {value}: build another with cache.codec={codec.source}"
+                )
+
+
+def settings_of(config: CacheConfig, through: LatentCodec | None) -> dict[str, Any]:
+    """Return the settings that determine a cache's content; codecs by their weights, whatever their names."""
+    named = ("folder", "codec", "through", "verify")
+    settings = {key: value for key, value in asdict(config).items() if key not in named}
+    return {**settings, "through_sha256": through.sha256()} if through else settings
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Everything that decides a cache, and where it goes."""
+
+    config: CacheConfig
+    photos: PhotoSet
+    codec: LatentCodec
+    through: LatentCodec | None
+    identity: dict[str, Any]
+    fingerprint: str
+    folder: Path
+
+    @cached_property
+    def shards(self) -> list[tuple[str, str, list[Crop]]]:
+        """Split, file name and crops of every shard."""
+        shards, size = [], self.config.shard_pairs
+        for split in get_args(Split):
+            crops = list(plan_crops(self.photos, split, self.config))
+            if not crops and split != "test":
+                raise UserError(
+                    f"no {split} photograph in {self.photos.folder} has both sides >= {self.config.crop_px} px: "
+                    "bring larger photographs or lower cache.crop_px"
+                )
+            for number, start in enumerate(range(0, len(crops), size)):
+                shards.append((split, f"{split}-{number:05d}.safetensors", crops[start : start + size]))
+        return shards
+
+    def encode(self, shards: Sequence[tuple[str, str, list[Crop]]], ledger: Path) -> None:
+        """Encode those of `shards` that are missing, damaged or foreign, and note each in `ledger`."""
+        known, own = self.known(), _read_ledger(ledger)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(
+                f"encoding with {self.codec.source}", total=sum(len(crops) for *_, crops in shards)
+            )
+            for split, name, crops in shards:
+                if not (name in known and _is_sound(self.folder, known[name], self.fingerprint, self.config.verify)):
+                    own[name] = _write_shard(self, name, split, crops)
+                    write_json(ledger, list(own.values()))
+                progress.advance(task, len(crops))
+
+    def sound(self) -> "PairCache | None":
+        """Return the cache when it is closed and every shard of it is sound."""
+        if not (self.folder / "manifest.json").exists():
+            return None
+        cache = PairCache(self.folder)
+        shards = cache.manifest["shards"]
+        sound = all(_is_sound(self.folder, shard, self.fingerprint, self.config.verify) for shard in shards)
+        return cache if sound else None
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Return the entries of all shards that any process has written, by file name."""
+        ledgers = sorted(self.folder.glob(LEDGERS), key=lambda path: path.stat().st_mtime)
+        return {name: entry for path in ledgers for name, entry in _read_ledger(path).items()}
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
+    return {entry["file"]: entry for entry in json.loads(path.read_text())} if path.exists() else {}
+
+
+def _plan(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> _Build:
+    through = LatentCodec.from_pretrained(config.through) if config.through else None
+    identity = {
+        "format": FORMAT,
+        "codec_sha256": codec.sha256(),
+        "photos_sha256": photos.sha256,
+        "settings": settings_of(config, through),
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(config.folder) / f"{Path(codec.source).name}-{fingerprint}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return _Build(config, photos, codec, through, identity, fingerprint, folder)
+
+
+def build_part(config: CacheConfig, photos: PhotoSet, codec: LatentCodec, part: int, parts: int) -> Path:
+    """Encode every `parts`-th shard of a cache from `part` on; other processes and machines may encode the others.
+
+    `build_cache` then finds all of them encoded, and closes the cache.
+
+    Returns:
+        The cache's folder.
+
+    Raises:
+        UserError: No photograph of a split is as large as the crop.
+    """
+    build = _plan(config, photos, codec)
+    build.encode(build.shards[part::parts], build.folder / f"shards-{part}-of-{parts}.json")
+    return build.folder
+
+
+def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> PairCache:
+    """Build what is missing of the cache that `config`, `photos` and `codec` determine, and open it.
+
+    Every shard is checked against its recorded checksum first (only its size with `cache.verify=size`); damaged and
+    foreign ones are encoded again.
+
+    Raises:
+        UserError: No photograph of a split is as large as the crop.
+    """
+    build = _plan(config, photos, codec)
+    if (cache := build.sound()) is not None:
+        return cache
+    with FileLock(build.folder / "lock"):  # the others wait for the first, and find what it has made
+        return build.sound() or _encode_and_close(build)
+
+
+def _encode_and_close(build: _Build) -> PairCache:
+    folder, codec, photos = build.folder, build.codec, build.photos
+    build.encode(build.shards, folder / "shards.json")
+    known = build.known()
+    shards = [known[name] for _, name, _ in build.shards]
+    manifest = {
+        "fingerprint": build.fingerprint,
+        **build.identity,
+        "codec": {
+            "source": codec.source,
+            "revision": codec.revision,
+            "sha256": codec.sha256(),
+            "channels": codec.channels,
+            "downscale": codec.downscale,
+        },
+        "photos": [photo.file for photo in photos.photos],
+        "statistics": _statistics(folder, [shard["file"] for shard in shards if shard["split"] == "train"]),
+        "shards": shards,
+    }
+    write_json(folder / "manifest.json", manifest)
+    return PairCache(folder)
+
+
+def _write_shard(build: _Build, name: str, split: str, crops: list[Crop]) -> dict[str, Any]:
+    path, pixels = build.folder / name, split != "train" or build.config.train_pixels
+    tensors = encode_crops(build.photos, crops, build.codec, build.through, build.config, pixels=pixels)
+    temporary = path.with_suffix(f".tmp{os.getpid()}")
+    save_file(tensors, temporary, metadata={"fingerprint": build.fingerprint})
+    temporary.replace(path)
+    return {
+        "file": path.name,
+        "split": split,
+        "pairs": len(crops),
+        "bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+    }
+
+
+def _is_sound(folder: Path, entry: dict[str, Any], fingerprint: str, verify: str) -> bool:
+    path = folder / entry["file"]
+    try:
+        if path.stat().st_size != entry["bytes"]:
+            return False
+        with safe_open(path, framework="pt") as shard:
+            if (shard.metadata() or {}).get("fingerprint") != fingerprint:
+                return False
+    except (OSError, SafetensorError):
+        return False
+    return verify == "size" or file_sha256(path) == entry["sha256"]
+
+
+def _statistics(folder: Path, files: list[str]) -> dict[str, list[float]]:
+    """Return mean, standard deviation, minimum and maximum of each channel of the HR latents, shard by shard."""
+    count, total, squares, low, high = 0, 0.0, 0.0, [], []
+    for name in files:
+        with safe_open(folder / name, framework="pt") as shard:
+            latents = shard.get_tensor("hr").double().transpose(0, 1).flatten(1)
+        count += latents.shape[1]
+        total, squares = total + latents.sum(1), squares + latents.square().sum(1)
+        low.append(latents.amin(1))
+        high.append(latents.amax(1))
+    mean = torch.as_tensor(total) / count
+    deviation = (torch.as_tensor(squares) / count - mean.square()).clamp(min=0).sqrt()
+    extremes = {"min": torch.stack(low).amin(0), "max": torch.stack(high).amax(0)}
+    return {name: value.tolist() for name, value in {"mean": mean, "std": deviation, **extremes}.items()}

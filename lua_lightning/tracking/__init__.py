@@ -1,0 +1,1 @@
+"""MLflow: records are written beside the run first and delivered from there."""

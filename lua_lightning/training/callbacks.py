@@ -1,0 +1,131 @@
+"""Lightning callbacks: image grids, throughput, checkpoints and a clean stop."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from torch import Tensor
+
+from lua_lightning.images import to_uint8
+from lua_lightning.tracking.tracker import MLflowTracker
+
+LAST = "last"  # checkpoint to resume from
+
+
+def comparison(images: dict[str, Tensor], row: int, scale: int) -> Tensor:
+    """Return LR (pixels repeated) and latent bicubic above adapter and HR, (1, 3, 2H, 2W) in [-1, 1]."""
+    small = F.avg_pool2d(images["photo_bicubic"][row : row + 1], scale)
+    cells = [F.interpolate(small, scale_factor=scale, mode="nearest")]
+    cells += [images[name][row : row + 1].clamp(-1, 1) for name in ("bicubic", "adapter", "hr")]
+    return torch.cat([torch.cat(cells[:2], dim=-1), torch.cat(cells[2:], dim=-1)], dim=-2)
+
+
+class ImageGrids(Callback):
+    """Log a grid (LR, latent bicubic, adapter, HR) per shown sample and scale, under fixed keys for the step slider."""
+
+    def __init__(self, tracker: MLflowTracker):
+        self.tracker = tracker
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        rows = pl_module.shown_rows(batch)
+        for scale, images in outputs.items():
+            for position, row in enumerate(rows):
+                name = Path(pl_module.photo_names[int(batch["photo"][row])]).stem
+                grid = to_uint8(comparison(images, position, scale).cpu())
+                self.tracker.log_image(f"val/x{scale}/{name}", grid, trainer.global_step)
+
+
+class Progress(RichProgressBar):
+    """Lightning's bar with the loss terms under their short names."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {name.removeprefix("train/loss/").removeprefix("train/"): value for name, value in metrics.items()}
+
+
+class Throughput(Callback):
+    """Measure images per second over a whole run, resumes included; validation and checkpoints are left out."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds, self._started = 0, 0.0, 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """HR patches per second of all processes since the start of training."""
+        return self.images / max(self.seconds, 1e-9)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.images += len(batch["photo"]) * trainer.world_size
+        self.seconds += time.perf_counter() - self._started
+        pl_module.log("images/s", self.images_per_second, prog_bar=True, logger=False)
+        pl_module.log("train/images_per_second", self.images_per_second)
+
+
+class CleanStop(Callback):
+    """Let Ctrl-C and SIGTERM end training between two steps, with a checkpoint that resumes exactly there.
+
+    Stopping in the middle of a step would save an optimiser that has moved some weights and an average that has not
+    followed. A second Ctrl-C stops at once and leaves the last regular checkpoint. Use it as a context manager around
+    `fit`, and as a callback inside.
+    """
+
+    def __init__(self, tracker: MLflowTracker, folder: Path):
+        self.tracker, self.folder = tracker, folder
+        self._asked, self._saved = False, False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "CleanStop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        print("\nstopping after this step; once more stops at once", file=sys.stderr)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # All processes stop at the same step, whichever was told first.
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+            trainer.save_checkpoint(self.folder / f"{LAST}.ckpt")
+            self._saved = True
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self._saved:  # not sooner: what the last step logged is recorded only after the hook above
+            raise KeyboardInterrupt
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.tracker.mark("KILLED" if isinstance(exception, KeyboardInterrupt) else "FAILED")
+
+
+def checkpoints(folder: Path, every: int, monitor: str) -> list[ModelCheckpoint]:
+    """Return the checkpoints of a run: the best by `monitor`, and the last one, to resume from."""
+    common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False}
+    return [
+        ModelCheckpoint(filename="best", monitor=monitor, mode="max", **common),
+        ModelCheckpoint(filename=LAST, every_n_train_steps=every, **common),
+    ]

@@ -1,0 +1,282 @@
+"""`lua-lightning chain`: several stages in a row, each from the averaged weights of the one before."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from rich.console import Console
+
+from lua_lightning.config import RunConfig, load_config, read_yaml, to_yaml
+from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.intervals import intervals, paired_differences, read_scores
+from lua_lightning.evaluation.perceptual import distances
+from lua_lightning.evaluation.tables import plain_table, reported
+from lua_lightning.tracking.spool import stored_run_id
+from lua_lightning.tracking.tracker import MLflowTracker
+from lua_lightning.training.checks import check_run
+from lua_lightning.training.runs import CONFIG, LATEST, RESULTS, SCORES, folder_to_resume, new_folder
+from lua_lightning.training.train import is_rank_zero, quiet, train
+
+STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
+
+STAGE_SETTING = re.compile(r"(?P<stage>[\w-]+):(?P<setting>[^=]+=.*)", re.DOTALL)  # stage3:loss.pixel_fft=0.5
+
+SHOWN = {"psnr": (", dB", 2, 1.0), "out_of_range": (", %", 2, 100.0)}  # unit, decimals and factor on the closing card
+
+
+@dataclass
+class StageConfig:
+    """One stage of a chain."""
+
+    experiment: str = ""  # experiment file, relative to the chain's
+    settings: list[str] = field(default_factory=list)  # key=value, over the file's
+
+
+@dataclass
+class ChainConfig:
+    """A chain of stages; each starts from the averaged weights of the one before."""
+
+    name: str = "chain"
+    stages: list[StageConfig] = field(default_factory=list)
+
+
+def load_chain(path: Path, overrides: Sequence[str]) -> tuple[ChainConfig, list[RunConfig]]:
+    """Return a chain and the resolved run of each stage.
+
+    The first stage starts as its own file says, but not from another run; the others start where the one before ended.
+
+    Args:
+        path: A chain file, or an experiment file, which is a chain of one stage.
+        overrides: `key=value` for every stage, or `STAGE:key=value` for one.
+
+    Raises:
+        UserError: A file is missing or a setting is wrong, in any stage.
+    """
+    chain = read_chain(path)
+    names = stage_names(path)
+    for stage in stages_of(overrides):
+        if stage not in names:
+            raise unknown_name(f"stage in {path}:", stage, names)
+    runs = []
+    for number, (name, stage) in enumerate(zip(names, chain.stages, strict=True)):
+        settings = [*stage.settings, *settings_of_stage(overrides, name)]
+        run = load_config(RunConfig, path.parent / stage.experiment, settings)
+        start = run.adapter.init_from
+        if number or (start and start.startswith(LATEST)):
+            run = replace(run, adapter=replace(run.adapter, init_from=None))
+        check_run(run)
+        if run.stage in [other.stage for other in runs]:
+            raise UserError(f"{path} has two stages called {run.stage}: give one another name (settings: [stage=...])")
+        runs.append(run)
+    return chain, runs
+
+
+def stage_names(path: Path) -> list[str]:
+    """Return the names of a chain's stages, in order."""
+    return [
+        load_config(RunConfig, path.parent / stage.experiment, stage.settings).stage
+        for stage in read_chain(path).stages
+    ]
+
+
+def stages_of(settings: Iterable[str]) -> list[str]:
+    """Return the stages that settings name, `STAGE:key=value`."""
+    return [found["stage"] for setting in settings if (found := STAGE_SETTING.fullmatch(setting))]
+
+
+def settings_of_stage(settings: Iterable[str], stage: str) -> list[str]:
+    """Return the settings that hold for a stage as `key=value`: the general ones and its own, the later ones last."""
+    own = []
+    for setting in settings:
+        found = STAGE_SETTING.fullmatch(setting)
+        if found is None:
+            own.append(setting)
+        elif found["stage"] == stage:
+            own.append(found["setting"])
+    return own
+
+
+def read_chain(path: Path) -> ChainConfig:
+    """Return the stages that a chain file lists; an experiment file is a chain of one stage.
+
+    Raises:
+        UserError: The file cannot be read, or lists none.
+    """
+    found = read_yaml(path)
+    if isinstance(found, dict) and "loss" in found:  # an experiment
+        return ChainConfig(load_config(RunConfig, path).name, [StageConfig(path.name)])
+    chain = load_config(ChainConfig, path)
+    if not chain.stages:
+        raise UserError(f"{path} lists no stages: give for example stages: [{{experiment: ../stage1.yaml}}]")
+    return chain
+
+
+def run_chain(
+    path: Path,
+    overrides: Sequence[str],
+    resume: bool = False,
+    folder: Path | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a chain file and return, by stage and scale, every metric with its interval.
+
+    A stage that is finished is not run again when the chain is resumed; an unfinished one goes on where it stopped.
+
+    Args:
+        path: As `load_chain` takes it.
+        overrides: Likewise.
+        resume: Go on with the newest unfinished chain of that name.
+        folder: The chain's own: begun there, or gone on with.
+        name: Of the MLflow run; the chain's own when not given.
+        tags: Of the chain's MLflow run, beside the usual ones.
+        params: Of the chain's MLflow run, beside its settings.
+    """
+    chain, runs = load_chain(path, overrides)
+    quiet()
+    own = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
+    if folder is not None:
+        resume = (folder / CONFIG).is_file()
+    if resume:
+        folder = folder_to_resume(own, str(folder or "auto"))
+    folder = folder or new_folder(own)
+    tracker = MLflowTracker(
+        own.tracking.experiment,
+        name or chain.name,
+        folder,
+        tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
+        run_id=stored_run_id(folder) if resume else None,
+        system_metrics=False,
+    )
+    with tracker:
+        tracker.log_run_start(to_yaml(chain))
+        tracker.log_hyperparams(params or {})
+        if is_rank_zero():
+            (folder / CONFIG).write_text(to_yaml(own))
+        begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
+        parent = tracker.run_id
+        command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
+        results, previous = [], None
+        for number, run in enumerate(runs):
+            if previous is not None:
+                run = replace(run, adapter=replace(run.adapter, init_from=previous, transfer=False))
+            done = _run_stage(f"{number + 1}-{run.name}", run, begun, folder, parent, command)
+            previous = done["adapter"]
+            results.append(done)
+        if is_rank_zero():
+            report = chain_report(results)
+            for stage, scores in report["stages"].items():
+                for name, value in _flat(scores).items():
+                    tracker.log_metrics({f"{stage}/{name}": value}, 0)
+            final = report["stages"][runs[-1].stage]
+            tracker.log_metrics({f"val/{name}": value for name, value in _flat(final).items()}, 0)
+            tracker.log_dict(report, RESULTS)
+            report["run_id"] = tracker.run_id
+            (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
+            return report
+    return {}
+
+
+def _run_stage(
+    key: str, run: RunConfig, begun: dict[str, str], folder: Path, parent: str | None, command: str
+) -> dict[str, Any]:
+    """Return a stage's closing numbers: those on disk, or those of running it, or of going on with it."""
+    if key in begun and (Path(begun[key]) / RESULTS).exists():
+        return json.loads((Path(begun[key]) / RESULTS).read_text())
+    if key in begun and (Path(begun[key]) / CONFIG).exists():
+        results = train(run, resume=begun[key], parent_run_id=parent, command=command)
+    else:
+        stage_folder = new_folder(run)
+        begun[key] = str(stage_folder)
+        if is_rank_zero():
+            (folder / STAGES).write_text(json.dumps(begun, indent=1) + "\n")
+        results = train(run, folder=stage_folder, parent_run_id=parent, command=command)
+    if dist.is_available() and dist.is_initialized():  # only rank zero knows where it wrote, and that it has written
+        shared = [results]
+        dist.broadcast_object_list(shared, src=0)
+        results = shared[0]
+    return results
+
+
+def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return `stages`: by stage name and scale, each reported metric as value, low and high, or why there is none.
+
+    From the second stage on a metric also has the `difference` to the first stage, paired crop by crop.
+    """
+    _, missing = distances()
+    scores = [read_scores(Path(own["folder"]) / SCORES) for own in results]
+    stages = {}
+    for position, own in enumerate(results):
+        estimates = intervals(scores[position])
+        differences = paired_differences(scores[position], scores[0]) if position else {}
+        by_scale: dict[str, Any] = {}
+        for scale in sorted({name.partition("/")[0] for name in estimates}):
+            by_scale[scale] = {name: {"unavailable": reason} for name, reason in missing.items()}
+            for name in reported():
+                key = f"{scale}/{name}"
+                if key not in estimates:
+                    by_scale[scale][name] = {"unavailable": "its weights were not there when this stage ended"}
+                    continue
+                by_scale[scale][name] = vars(estimates[key])
+                if key in differences:
+                    by_scale[scale][name] = {**vars(estimates[key]), "difference": vars(differences[key])}
+        facts = {name: own[name] for name in ("steps", "hours", "images_per_second", "run_id")}
+        stages[own["stage"]] = {**by_scale, **facts}
+    return {"stages": stages, "adapter": results[-1]["adapter"]}
+
+
+def _flat(scores: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{scale}/{name}": entry["value"]
+        for scale, metrics in scores.items()
+        if isinstance(metrics, dict)
+        for name, entry in metrics.items()
+        if "value" in entry
+    }
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print the closing card: the stages side by side, with intervals, on stderr."""
+    stages = report["stages"]
+    title = (
+        "validation photographs, averaged weights; 95 % intervals over photographs,\n"
+        "of the value in the first column, of the paired difference to it in the others"
+    )
+    table = plain_table(title, "metric", stages)
+    first = next(iter(stages.values()))
+    for scale, metrics in first.items():
+        if not isinstance(metrics, dict):
+            continue
+        table.add_row(f"[bold]{scale}[/bold]")
+        for name in metrics:
+            if "value" in metrics[name]:
+                unit, digits, factor = SHOWN.get(name, ("", 3, 1.0))
+                cells = [_cell(own[scale][name], digits, factor) for own in stages.values()]
+                table.add_row(name + unit, *cells)
+    console = Console(stderr=True, highlight=False)
+    console.print(table)
+    for name, reason in distances()[1].items():
+        console.print(f"{name} is unavailable: {reason}", soft_wrap=True)
+
+
+def _cell(entry: dict[str, Any], digits: int, factor: float) -> str:
+    """Return the value above its interval, or above that of its paired difference to the first stage."""
+    shown, sign = (entry["difference"], "+") if "difference" in entry else (entry, "")
+    low, high = (f"{factor * shown[key]:{sign}.{digits}f}" for key in ("low", "high"))
+    return f"{factor * entry['value']:.{digits}f}\n[dim]{low} to {high}[/dim]"
+
+
+def main(path: Path, overrides: list[str], resume: bool, folder: Path | None = None) -> None:
+    """Run `lua-lightning chain`."""
+    report = run_chain(path, overrides, resume, folder)
+    if report:
+        print_report(report)
+        print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)
+        print(json.dumps(report))

@@ -1,0 +1,281 @@
+"""The LightningModule: it wires adapter, codec, loss and optimiser, and holds no maths of its own."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import lightning.pytorch as L
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lua_lightning.config import OptimConfig, RunConfig
+from lua_lightning.errors import UserError
+from lua_lightning.evaluation.intervals import CropScores, summarise
+from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.scoring import Reference, adapter_scores, by_crop, reference
+from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.models.skip import LinearSkip
+from lua_lightning.pairs.datamodule import PairDataModule
+from lua_lightning.pairs.dataset import PairDataset
+from lua_lightning.training.averaging import AveragedAdapter
+from lua_lightning.training.curriculum import decode_pairs, decoded_window, supervised_scales
+from lua_lightning.training.losses import active, compute_terms
+
+T = TypeVar("T")
+
+
+SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
+
+
+def gathered(own: list[T]) -> list[T]:
+    """Return the items of all processes, those of process 0 first."""
+    parts = [own]
+    if dist.is_available() and dist.is_initialized():
+        parts = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(parts, own)
+    return [item for part in parts for item in part]
+
+
+def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
+    """Return the learning rate at `step` of `steps` over its peak, in [0, 1]."""
+    if config.schedule == "multistep":
+        return 0.5 ** sum(step >= milestone for milestone in config.milestones)
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def step_terms(
+    adapter: LatentUpscaler, codec: LatentCodec, config: RunConfig, batch: Mapping[str, Any], step: int
+) -> tuple[dict[int, Tensor], dict[int, dict[str, Tensor]], dict[str, Tensor]]:
+    """Return what one training step supervises.
+
+    Args:
+        adapter: The network.
+        codec: The frozen autoencoder.
+        config: The run.
+        batch: Training pairs: `hr` (N, C, H, W) and `lr_x<scale>` (N, C, H/scale, W/scale).
+        step: Which decides the heads and the decoded window.
+
+    Returns:
+        HR latents by supervised scale; the terms by scale and name, before their weights; and the weighted terms by
+        name, averaged over the scales.
+    """
+    predictions = {scale: adapter(batch[f"lr_x{scale}"], scale) for scale in supervised_scales(config, step)}
+    pixels: list[tuple[Tensor, Tensor]] = []
+    if active(config.loss, "pixel"):
+        window = decoded_window(config.train, config.seed, step)
+        pixels = decode_pairs(codec, list(predictions.values()), batch, window, config)
+    terms = {}
+    for position, (scale, prediction) in enumerate(predictions.items()):
+        pairs = {"latent": (prediction, batch["hr"])}
+        if pixels:
+            pairs["pixel"] = pixels[position]
+        terms[scale] = compute_terms(pairs, config.loss, config.loss_options, scale)
+    weighted = {
+        name: config.loss[name] * torch.stack([own[name] for own in terms.values()]).mean()
+        for name in next(iter(terms.values()))
+    }
+    return predictions, terms, weighted
+
+
+class AdapterModule(L.LightningModule):
+    """Train a `LatentUpscaler` on latent pairs; validate its averaged weights on decoded photographs.
+
+    Args:
+        config: The run.
+        adapter: The network to train.
+        codec: The frozen autoencoder of the latents; kept out of the checkpoint.
+
+    Attributes:
+        photo_names: File names by photo index, to say which images a bad batch held.
+        shown_samples: Validation samples whose images are logged.
+        crop_scores: The last validation, crop by crop, of all processes.
+        scored_step: When that was.
+    """
+
+    def __init__(self, config: RunConfig, adapter: LatentUpscaler, codec: LatentCodec):
+        super().__init__()
+        self.config, self.adapter = config, adapter
+        self.ema = AveragedAdapter(adapter, config.optim.ema_decay, config.optim.ema_warmup)
+        # Not registered as a submodule: the frozen autoencoder belongs neither in checkpoints nor in DDP's buckets.
+        object.__setattr__(self, "codec", codec)
+        self.codec: LatentCodec
+        self.photo_names: list[str] = []
+        self.shown_samples: set[int] = set()
+        self._references: dict[tuple[int, int], Reference] = {}
+        self._crops: list[CropScores] = []
+        self.crop_scores: list[CropScores] = []
+        self.scored_step: int | None = None
+        if config.train.compile:
+            self.adapter.compile()
+
+    @property
+    def averaged(self) -> LatentUpscaler:
+        """The adapter with averaged weights, which validation and export use."""
+        return self.ema.module  # type: ignore[return-value]
+
+    def setup(self, stage: str) -> None:
+        self.codec.to(self.device)
+        data: PairDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.photo_names = data.cache.photo_names
+        on_rank_zero = range(0, len(data.val_pairs), self.trainer.world_size)  # which alone logs images
+        count = min(self.config.validation.image_keys, len(on_rank_zero))
+        self.shown_samples = {on_rank_zero[index * len(on_rank_zero) // count] for index in range(count)}
+        if stage == "fit":
+            statistics = data.cache.manifest["statistics"]
+            for adapter in (self.adapter, self.averaged):
+                adapter.set_latent_range(statistics["min"], statistics["max"])
+            started = self.config.adapter.init_from and not self.config.adapter.transfer
+            if self.adapter.config.skip == "linear" and not started:
+                self._fit_skips(data)  # weights of a checkpoint replace it after this hook
+
+    def _fit_skips(self, data: PairDataModule) -> None:
+        """Start from the best linear map, so that training spends its steps on what is not linear."""
+        pairs = PairDataset(data.cache, "train", data.val_pairs.side)
+        items = [pairs[n] for n in range(min(SKIP_PAIRS, len(pairs)))]
+        for scale in self.config.adapter.scales:
+            latents, targets = (torch.stack([item[name] for item in items]) for name in (f"lr_x{scale}", "hr"))
+            skip: LinearSkip = self.adapter.skips[f"x{scale}"]  # type: ignore[assignment]
+            skip.fit(latents.to(self.device), targets.to(self.device))
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """Return the loss of one batch: the mean over the supervised scales of the weighted sum of terms."""
+        config, step = self.config, self.global_step
+        predictions, terms, weighted = step_terms(self.adapter, self.codec, config, batch, step)
+        loss = torch.stack(list(weighted.values())).sum()
+        self._log_terms(loss, terms, weighted, predictions, batch)
+        if config.train.gradient_norms_every and step % config.train.gradient_norms_every == 0:
+            self._log_gradient_norms(weighted)
+        if self.trainer.world_size > 1:  # DDP waits for a gradient of every weight, also of a head that is not drawn
+            loss = loss + 0.0 * sum(weight.sum() for weight in self._idle_weights(list(predictions)))
+        return loss
+
+    def _log_terms(
+        self,
+        loss: Tensor,
+        terms: Mapping[int, Mapping[str, Tensor]],
+        weighted: Mapping[str, Tensor],
+        predictions: Mapping[int, Tensor],
+        batch: Mapping[str, Any],
+    ) -> None:
+        """Log what a step saw, averaged over processes: the loss, its terms and the latents beyond the range.
+
+        What not every step has (the terms of a scale) goes to the logger itself: Lightning would repeat old values.
+
+        Raises:
+            UserError: The loss of any process is not finite; all processes stop together.
+        """
+        beyond = [self.adapter.out_of_range(latents.detach()).mean() for latents in predictions.values()]
+        values = {"train/loss": loss, "train/out_of_range": torch.stack(beyond).mean()}
+        for name, value in weighted.items():
+            values[f"train/loss/{name}"] = value / self.config.loss[name]
+            values[f"train/weighted/{name}"] = value
+        for scale, own in terms.items():
+            values.update({f"train/loss/x{scale}/{name}": value for name, value in own.items()})
+        stacked = torch.stack(list(values.values())).detach()
+        means = dict(zip(values, self.trainer.strategy.reduce(stacked, reduce_op="mean"), strict=True))  # pyright: ignore
+        if not torch.isfinite(means["train/loss"]):
+            self._refuse(loss, batch)
+        for name in ("train/loss", *(f"train/loss/{term}" for term in weighted)):
+            self.log(name, means.pop(name), prog_bar=True)
+        if (self.global_step + 1) % self.config.train.log_every == 0:
+            self._record(means)
+
+    def _refuse(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
+        broken = [] if torch.isfinite(loss) else [(loss.item(), self.photo_names[int(n)]) for n in batch["photo"]]
+        found = gathered(broken)
+        raise UserError(
+            f"the loss became {found[0][0]} at step {self.global_step} on a batch from "
+            f"{', '.join(sorted({name for _, name in found}))}: look at these photographs, or lower "
+            "optim.learning_rate; the last checkpoint is intact"
+        )
+
+    def _record(self, values: Mapping[str, Tensor]) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
+
+    def _log_gradient_norms(self, weighted: Mapping[str, Tensor]) -> None:
+        """Log the norm of each weighted term's own gradient on the adapter's weights."""
+        weights = [weight for weight in self.adapter.parameters() if weight.requires_grad]
+        norms = {}
+        for name, value in weighted.items():
+            gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+            own = [gradient for gradient in gradients if gradient is not None]
+            norms[f"train/gradient_norm/{name}"] = nn.utils.get_total_norm(own)
+        self._record(norms)
+
+    def _idle_weights(self, scales: Sequence[int]) -> list[nn.Parameter]:
+        """Return the weights that only the other scales use."""
+        idle = tuple(f"{part}.x{scale}." for scale in self.config.adapter.scales for part in ("heads", "skips"))
+        busy = tuple(f"{part}.x{scale}." for scale in scales for part in ("heads", "skips"))
+        return [
+            weight
+            for name, weight in self.adapter.named_parameters()
+            if name.startswith(idle) and not name.startswith(busy)
+        ]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.adapter)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for weight in self._idle_weights(supervised_scales(self.config, self.global_step)):
+            weight.grad = None  # a head that was not drawn rests: neither momentum nor decay moves it
+        gradients = [parameter.grad for parameter in self.adapter.parameters() if parameter.grad is not None]
+        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Any:
+        """Score the averaged adapter on whole crops; return, by scale and method, the images that are to be shown."""
+        images, scores = {}, {}
+        shown = self.shown_rows(batch)
+        # Perceptual distances take longer than all else here, so only the closing validation measures them.
+        closing = self.trainer.global_step >= self.config.train.steps
+        perceptual = [distance.to(self.device) for distance in available()] if closing else []
+        with torch.autocast(self.device.type, enabled=False):
+            for scale in self.config.adapter.scales:
+                # The rivals' scores never change, so they are computed at the first validation only.
+                if (scale, batch_index) not in self._references:
+                    self._references[scale, batch_index] = reference(self.codec, batch, scale).only(shown)
+                known = self._references[scale, batch_index]
+                output, own = adapter_scores(self.averaged, self.codec, batch, scale, perceptual)
+                scores[scale] = {**known.scores, **own}
+                images[scale] = {**known.images, "adapter": output[shown], "hr": batch["image"][shown]}
+        self._crops += by_crop(batch, scores)
+        return images
+
+    def shown_rows(self, batch: Mapping[str, Any]) -> list[int]:
+        """Return the rows of a validation batch whose images are logged: `image_keys` of them, spread over the set."""
+        return [row for row, sample in enumerate(batch["sample"].tolist()) if sample in self.shown_samples]
+
+    def on_validation_epoch_start(self) -> None:
+        self._crops = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the crops of all processes, each crop once and in the same order."""
+        self.scored_step = self.trainer.global_step
+        self.crop_scores = sorted(gathered(self._crops), key=lambda crop: crop.sample)
+        self.log_dict({f"val/{name}": value for name, value in summarise(self.crop_scores).items()})
+
+    def configure_optimizers(self) -> Any:
+        settings = self.config.optim
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.name]
+        skips = [value for name, value in self.adapter.named_parameters() if name.startswith("skips.")]
+        others = [value for name, value in self.adapter.named_parameters() if not name.startswith("skips.")]
+        groups: list[dict[str, Any]] = [{"params": others}]
+        if skips:  # fitted already: at the full rate the noise of the first steps would spoil them
+            groups.append({"params": skips, "lr": settings.learning_rate * settings.skip_rate})
+        optimizer = kind(
+            groups,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        steps = self.config.train.steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, steps, settings)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,253 @@
+"""`lua-lightning train`: one run from configuration to adapter folder, card and JSON line."""
+
+import json
+import logging
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.environment import native_bf16, run_info
+from lua_lightning.errors import UserError
+from lua_lightning.evaluation.intervals import write_scores
+from lua_lightning.evaluation.tables import print_scores
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pairs.datamodule import PairDataModule
+from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
+from lua_lightning.tracking.spool import stored_run_id
+from lua_lightning.tracking.tracker import MLflowTracker
+from lua_lightning.training.callbacks import LAST, CleanStop, ImageGrids, Progress, Throughput, checkpoints
+from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
+from lua_lightning.training.checks import check_run
+from lua_lightning.training.module import AdapterModule
+from lua_lightning.training.runs import CONFIG, RESULTS, SCORES, START, folder_to_resume, new_folder, starting_point
+
+
+def is_rank_zero() -> bool:
+    """Return whether this process writes the run's files."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) -> LatentUpscaler:
+    """Return the network that a run starts from.
+
+    Args:
+        config: The run.
+        codec: Of the latents.
+        init_from: What `adapter.init_from` resolved to (see `starting_point`).
+
+    Raises:
+        UserError: The weights to start from do not fit the codec or the asked size.
+    """
+    settings = config.adapter
+    if init_from:
+        adapter = LatentUpscaler.from_pretrained(init_from)
+        adapter.config = replace(
+            adapter.config, residual_bound=settings.residual_bound or adapter.config.residual_bound
+        )
+        if settings.transfer:
+            adapter = adapter.for_codec(codec.channels, codec.source, codec.downscale)
+        elif adapter.config.channels != codec.channels or adapter.config.space != "normalised":
+            raise UserError(
+                f"adapter.init_from={init_from} works on {adapter.config.channels} {adapter.config.space} "
+                f"channels, but {codec.source} has {codec.channels} normalised ones: choose an adapter of that codec, "
+                "or set adapter.transfer=true to give it new ends"
+            )
+        if set(settings.scales) - set(adapter.config.scales):
+            raise UserError(
+                f"adapter.init_from={init_from} has heads for {list(adapter.config.scales)}, "
+                f"not for all of adapter.scales={list(settings.scales)}"
+            )
+        adapter.gradient_checkpointing = settings.gradient_checkpointing
+        return adapter.train()
+    adapter = LatentUpscaler(
+        AdapterConfig.sized(
+            settings.size,
+            channels=codec.channels,
+            codec=codec.source,
+            scales=settings.scales,
+            skip=settings.skip,
+            downscale=codec.downscale,
+            residual_bound=settings.residual_bound,
+            **{name: value for name in ("head", "head_dim") if (value := getattr(settings, name)) is not None},
+        )
+    )
+    if settings.swin_weights:
+        adapter.warm_start(settings.swin_weights)
+    adapter.gradient_checkpointing = settings.gradient_checkpointing
+    return adapter
+
+
+def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callbacks: list[Callback]) -> L.Trainer:
+    """Return the Lightning trainer of a run, with the usual callbacks beside the given ones."""
+    settings = config.train
+    precision: Any = settings.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if native_bf16() else "32-true"
+    callbacks = [
+        *callbacks,
+        ImageGrids(tracker),
+        LearningRateMonitor("step"),
+        Progress(leave=True),
+        *checkpoints(folder / "checkpoints", settings.checkpoint_every, f"val/x{min(config.adapter.scales)}/psnr"),
+    ]
+    return L.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        precision=precision,
+        max_steps=settings.steps,
+        max_epochs=1,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=config.optim.gradient_clip,
+        val_check_interval=min(config.validation.every, settings.steps) * settings.accumulate,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_every,
+        logger=tracker,
+        callbacks=callbacks,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def train(
+    config: RunConfig,
+    resume: str | None = None,
+    folder: Path | None = None,
+    parent_run_id: str | None = None,
+    command: str = "lua-lightning train config.yaml",
+) -> dict[str, Any]:
+    """Run the training that `config` describes and return its closing numbers.
+
+    Args:
+        config: The run; refused here when contradictory.
+        resume: None for a new run, `auto` for the newest unfinished one of the same name, or its folder.
+        folder: Of a new run; chosen by name and time when not given.
+        parent_run_id: MLflow run that this one is shown under.
+        command: What the adapter's card gives as the way to train it again.
+    """
+    check_run(config)
+    quiet()
+    L.seed_everything(config.seed, verbose=False)
+    folder = folder_to_resume(config, resume) if resume else folder or new_folder(config)
+    init_from = starting_point(config, folder if resume else None)
+    photos = PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
+    codec = LatentCodec.from_pretrained(config.cache.codec)
+    adapter = build_adapter(config, codec, init_from)
+    tags = {"stage": config.stage, "codec": codec.source}
+    if init_from:
+        tags["init_from"] = init_from
+    if parent_run_id:
+        tags["mlflow.parentRunId"] = parent_run_id
+    tracker = MLflowTracker(
+        config.tracking.experiment,
+        config.name,
+        folder,
+        tags=tags,
+        run_id=stored_run_id(folder) if resume else None,
+        system_metrics=config.tracking.system_metrics,
+    )
+    with tracker:
+        tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
+        if is_rank_zero():
+            (folder / CONFIG).write_text(to_yaml(config))
+            (folder / START).write_text((init_from or "") + "\n")
+        throughput = Throughput()
+        stop = CleanStop(tracker, folder / "checkpoints")
+        trainer = make_trainer(config, tracker, folder, [throughput, stop])
+        module = AdapterModule(config, adapter, codec)
+        data = PairDataModule(config, codec)
+        last = folder / "checkpoints" / f"{LAST}.ckpt"
+        if resume and is_rank_zero():
+            print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
+        with stop:
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        if module.scored_step != trainer.global_step:  # not a multiple of validation.every, or resumed there
+            trainer.validate(module, data, verbose=False)
+        results = {
+            **validation_scores(trainer),
+            "stage": config.stage,
+            "steps": trainer.global_step,
+            "images_per_second": throughput.images_per_second,
+            "hours": throughput.seconds / 3600,
+            "device": run_info()["device"],
+            "adapter": str(folder / "adapter"),
+            "folder": str(folder),
+            "run_id": tracker.run_id,
+        }
+        if is_rank_zero():
+            write_scores(folder / SCORES, module.crop_scores)
+            history = [*read_history(init_from), training_record(config, results)]
+            card = adapter_card(config, history, module.crop_scores, photos, command)
+            export(module.averaged, folder, config, results, card, history)
+            tracker.log_artifact(folder / "adapter")
+    return results
+
+
+def export(
+    adapter: LatentUpscaler,
+    folder: Path,
+    config: RunConfig,
+    results: dict[str, Any],
+    card: str,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write the adapter's folder and the run's closing numbers, which mark it as finished."""
+    adapter.save_pretrained(folder / "adapter")
+    (folder / "adapter" / CONFIG).write_text(to_yaml(config))
+    (folder / "adapter" / HISTORY).write_text(json.dumps(history, indent=1) + "\n")
+    write_card(folder / "adapter", card)
+    (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+
+
+def validation_scores(trainer: L.Trainer) -> dict[str, float]:
+    """Return the last validation's numbers under their tracked names."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+
+
+def _step_of(checkpoint: Path) -> int:
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+
+
+def quiet() -> None:
+    """Keep standing advice off the screen; each piece was considered and does not apply here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # slices of memory-mapped shards need none
+        ".*dataloader is not resumable.*",  # StreamSampler starts at the trainer's step
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*sync_dist=True.*",  # what is logged was averaged or gathered before
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def print_card(results: dict[str, Any]) -> None:
+    """Print the closing table, the speed and where everything is."""
+    scores = {name.removeprefix("val/"): value for name, value in results.items() if name.startswith("val/")}
+    print_scores(scores, "validation photographs, averaged weights")
+    print(
+        f"{results['images_per_second']:.1f} images/s; adapter in {results['adapter']}; `make mlflow-ui` shows the run",
+        file=sys.stderr,
+    )
+
+
+def main(path: Path, overrides: list[str], resume: str | None, folder: Path | None = None) -> None:
+    """Run `lua-lightning train`; `folder` is the run's own, begun there or gone on with."""
+    config = load_config(RunConfig, path, overrides)
+    if folder is not None and (folder / CONFIG).is_file():
+        resume = str(folder)
+    results = train(config, resume, folder)
+    if is_rank_zero():
+        print_card(results)
+        print(json.dumps(results))

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from lua_lightning.cli import main
+from lua_lightning.evaluation.intervals import CropScores, write_scores
+
+
+def finished(folder, offset, samples=6):
+    folder.mkdir(parents=True)
+    crops = [
+        CropScores(n, n // 2, {"x2/psnr": 30 + n + offset, "x2/ssim": 0.5 + 0.01 * (-1) ** (n // 2) * offset})
+        for n in range(samples)
+    ]
+    write_scores(folder / "scores.json", crops)
+    (folder / "results.json").write_text(json.dumps({"steps": 10, "hours": 0.1}))
+    return folder
+
+
+def test_differences_are_paired_and_marked_when_clear(tmp_path, capsys):
+    folders = [finished(tmp_path / name / "run", offset) for name, offset in (("one", 0.0), ("two", 0.25))]
+    assert main(["compare", *map(str, folders)]) == 0
+    out, err = capsys.readouterr()
+    assert "two" in err
+    assert "**+0.250 [+0.250, +0.250]**" in out
+    (row,) = json.loads(out.splitlines()[-1])
+    assert row["differences"]["x2/psnr"] == pytest.approx({"value": 0.25, "low": 0.25, "high": 0.25})
+    ssim = row["differences"]["x2/ssim"]
+    assert ssim["low"] < 0 < ssim["high"]
+    assert f"| {ssim['value']:+.3f} [" in out
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
+    one, short = finished(tmp_path / "one" / "run", 0), finished(tmp_path / "short" / "run", 0, samples=4)
+    for arguments, message in (
+        ([one], "at least two"),
+        ([one, tmp_path], "no finished run"),
+        ([one, short], "different crops"),
+    ):
+        assert main(["compare", *map(str, arguments)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_test_photographs_are_measured_once(tmp_path, monkeypatch, capsys):
+    folders = [finished(tmp_path / name / "run", 0.0) for name in ("one", "two")]
+    asked = []
+
+    def measure(adapter, config, split):
+        asked.append((adapter.parent.parent.name, split))
+        offset = 0.5 if adapter.is_relative_to(folders[1]) else 0.0
+        return [CropScores(n, n, {"x2/psnr": 30.0 + n + offset}) for n in range(3)]
+
+    monkeypatch.setattr("lua_lightning.commands.compare.measure", measure)
+    for folder in folders:
+        (folder / "config.yaml").write_text("name: one\n")
+    for _ in range(2):
+        assert main(["compare", *map(str, folders), "--split", "test"]) == 0
+        assert "+0.500" in capsys.readouterr().out
+    assert asked == [("one", "test"), ("two", "test")]
