@@ -11,7 +11,6 @@ from diffusers import (
     StableDiffusion3Pipeline,
     UNet2DConditionModel,
 )
-from tests.lua_lightning.models.autoencoders import build
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPTextConfig,
@@ -27,6 +26,7 @@ from transformers import (
 )
 
 from lua_lightning.generators.tiny_sdxl import TinySDXLConfig, build_tiny_sdxl, clip_tokenizer
+from tests.lua_lightning.models.autoencoders import build
 
 CLASSES = ["StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "Flux2Pipeline"]
 SMALL_SDXL = TinySDXLConfig(
