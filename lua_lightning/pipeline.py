@@ -140,8 +140,7 @@ class UpscaledPipeline:
         if output_type == "latent":
             result.images = enlarged
         else:
-            dtype = next(self.codec.model.parameters()).dtype
-            images = self.codec.decode(enlarged.to(dtype), tile=tile).float()
+            images = self.codec.decode(enlarged, tile=tile)
             result.images = self.pipe.image_processor.postprocess(images, output_type=output_type)
         return result if return_dict else (result.images,)
 

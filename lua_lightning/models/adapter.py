@@ -14,12 +14,13 @@ from lua_lightning.models.pretrained import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     find_pretrained,
+    load_exactly,
     read_config,
     read_weights,
     write_pretrained,
 )
 from lua_lightning.models.skip import LinearSkip, enlarge, enlarged_size
-from lua_lightning.models.swin import SwinTrunk, load_exactly, trunk_sizes, upsample_layers
+from lua_lightning.models.swin import SwinTrunk, trunk_sizes, upsample_layers
 from lua_lightning.models.windows import pad_to_window
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -151,7 +152,10 @@ class LatentUpscaler(SwinTrunk):
                 nn.init.zeros_(head.conv_last.bias)  # pyright: ignore
 
     def forward(self, latents: Tensor, scale: float) -> Tensor:
-        """Return `latents` (B, channels, H, W), any H and W, enlarged to (B, channels, H*scale, W*scale).
+        """Return `latents` (B, channels, H, W), any H and W, enlarged to (B, channels, H*scale, W*scale), same dtype.
+
+        The trunk and the head compute in the dtype of the adapter's weights, or autocast's; what they are added to is
+        computed in float32.
 
         Raises:
             UserError: The latents have another number of channels, or there is no head for `scale` (a LIIF head with
@@ -168,17 +172,22 @@ class LatentUpscaler(SwinTrunk):
             raise UserError(f"this adapter has no head for scale {scale}; its scales are {list(config.scales)}")
         height, width = latents.shape[2:]
         size = enlarged_size(latents, scale)
-        features = self.extract(pad_to_window(latents, config.window_size))
+        features = self.extract(pad_to_window(latents.to(self.dtype), config.window_size))
         if config.head == "liif":
             residual = self.heads["liif"](features[:, :, :height, :width], *size)
         else:
             residual = self.heads[f"x{scale}"](features)[:, :, : size[0], : size[1]]
-        residual = self._bounded(residual)
-        if config.skip == "none":
-            return residual
-        if config.skip == "linear":
-            return self.skips[f"x{scale}"](latents) + residual
-        return enlarge(latents, scale) + residual
+        residual = self._bounded(residual.float())
+        return (residual if config.skip == "none" else self._skip(latents.float(), scale) + residual).to(latents.dtype)
+
+    def _skip(self, latents: Tensor, scale: float) -> Tensor:
+        with torch.autocast(latents.device.type, enabled=False):
+            return self.skips[f"x{scale}"](latents) if self.config.skip == "linear" else enlarge(latents, scale)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return self.conv_first.weight.dtype
 
     def _bounded(self, residual: Tensor) -> Tensor:
         """Return the residual limited smoothly to `residual_bound`; without a skip, around the middle of the range."""

@@ -1,6 +1,8 @@
 """LatentCodec: one contract over every autoencoder; raw latents inside, normalised latents outside."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lua_lightning.errors import UserError
+from lua_lightning.errors import UserError, first_line
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
-from lua_lightning.models.pretrained import find_pretrained, read_config, state_dict_sha256
+from lua_lightning.models.pretrained import CONFIG_NAME, find_pretrained, read_config, state_dict_sha256
+from lua_lightning.models.tiny_autoencoder import TinyAutoencoder, holds_weights
 from lua_lightning.tiling import tiled
 
 OVERLAP = 16  # latents that neighbouring tiles share
@@ -69,7 +72,11 @@ def _kl(model: Any) -> Backend:
     )
 
 
-def _tiny(model: Any) -> Backend:
+def _tiny_autoencoder(model: TinyAutoencoder) -> Backend:
+    return _scalar_backend(None, model.config.latent_channels, model.encode, model.decode)
+
+
+def _diffusers_tiny(model: Any) -> Backend:
     return _scalar_backend(
         model.config,
         model.config.latent_channels,
@@ -93,25 +100,66 @@ def _flux2(model: Any) -> Backend:
 
 BACKENDS: dict[str, Callable[[Any], Backend]] = {
     "PatchAutoencoder": _patch,
+    "TinyAutoencoder": _tiny_autoencoder,
     "AutoencoderKL": _kl,
-    "AutoencoderTiny": _tiny,
+    "AutoencoderTiny": _diffusers_tiny,
     "AutoencoderKLFlux2": _flux2,
 }
 
 
+OWN_CLASSES: dict[str, Callable[[Path], nn.Module]] = {
+    "PatchAutoencoder": PatchAutoencoder.from_pretrained,
+    "AutoencoderTiny": TinyAutoencoder.from_pretrained,
+}
+
+
 def _load(name: str, folder: Path) -> nn.Module:
-    if name == "PatchAutoencoder":
-        return PatchAutoencoder.from_pretrained(folder)
+    if name in OWN_CLASSES:
+        return OWN_CLASSES[name](folder)
     import diffusers
 
-    return getattr(diffusers, name).from_pretrained(folder)
+    try:
+        model, report = getattr(diffusers, name).from_pretrained(folder, output_loading_info=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{folder} cannot be loaded as {name}: {first_line(error)}") from error
+    found = [
+        f"{len(names)} {kind.partition('_')[0]} (such as {min(map(str, names))})"
+        for kind, names in report.items()
+        if names
+    ]
+    if found:
+        raise UserError(f"{folder} does not fit {name}: tensors {', '.join(found)}")
+    return model
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that may say where the weights of a codec known by name lie."""
+    return f"LUA_LIGHTNING_{name.upper()}"
+
+
+def _autoencoder(source: str | Path, revision: str | None, subfolder: str | None) -> nn.Module:
+    known = KNOWN.get(str(source))
+    if known and not Path(source).is_dir():
+        source, subfolder = os.environ.get(variable_of(str(source)), known.repo), subfolder or known.subfolder
+    path = Path(source).expanduser()
+    if path.is_file() or (holds_weights(path) and not (path / CONFIG_NAME).is_file()):
+        return TinyAutoencoder.from_pretrained(path)
+    folder = find_pretrained(source, revision, subfolder or "vae")
+    if not (folder / CONFIG_NAME).is_file():  # the authors publish TAEF2 without one
+        return TinyAutoencoder.from_pretrained(folder)
+    name = read_config(folder).get("_class_name")
+    if name not in BACKENDS:
+        raise UserError(f"{folder / CONFIG_NAME} names the class {name!r}, not one of: {', '.join(BACKENDS)}")
+    return _load(name, folder)
 
 
 class LatentCodec(nn.Module):
     """A frozen autoencoder between images in [-1, 1] and normalised latents, the space the generator works in.
 
-    `normalised = (raw - shift) * scale`, with the autoencoder's own factors. Its weights never train; `decode` lets
-    gradients through to the latents.
+    `normalised = (raw - shift) * scale`, with the autoencoder's own factors, in float32 whatever the autoencoder's
+    dtype. The autoencoder computes in its own dtype, also under autocast, because bfloat16 spoils the gradients of a
+    float32 decoder; one that asks for it (`force_upcast`, SDXL's) computes in float32 where it is kept in float16. Its
+    weights never train; `decode` lets gradients through to the latents.
 
     Attributes:
         channels: Latent channels.
@@ -141,25 +189,19 @@ class LatentCodec(nn.Module):
         Args:
             source: `tiny-d16`, `tiny-d4`; `sdxl`, `sd3`, `flux`, `flux2` and their tiny autoencoders `taesdxl`,
                 `taesd3`, `taef1`, `taef2`; `rgb` for the pixels themselves (3 channels, downscale 1); a local folder
-                or a hub id in diffusers' folder format.
+                or a hub id in diffusers' folder format; or a tiny autoencoder's `.safetensors` or `.pth` file. For a
+                known name the environment variable `LUA_LIGHTNING_<NAME>` may name a folder or file to load instead.
             revision: Commit, branch or tag of a hub repository.
             subfolder: Folder that holds the autoencoder inside a pipeline's repository, usually `vae`.
 
         Raises:
-            UserError: Nothing is found under `source`, or it holds a class that is no known autoencoder.
+            UserError: Nothing is found under `source`, it holds a class that is no known autoencoder, or its tensors
+                are missing, too many or of other shapes.
         """
         if str(source) == PIXELS:
             one = torch.ones(1, 1, 1, 1)
             return cls(nn.Identity(), Backend(3, nn.Identity(), nn.Identity(), 0 * one, one), PIXELS, None, 1)
-        known = KNOWN.get(str(source))
-        if known and not Path(source).is_dir():
-            folder = find_pretrained(known.repo, revision, subfolder or known.subfolder)
-        else:
-            folder = find_pretrained(source, revision, subfolder or "vae")
-        name = read_config(folder).get("_class_name")
-        if name not in BACKENDS:
-            raise UserError(f"{folder / 'config.json'} names the class {name!r}, not one of: {', '.join(BACKENDS)}")
-        return cls.of(_load(name, folder), str(source), revision)
+        return cls.of(_autoencoder(source, revision, subfolder), str(source), revision)
 
     @classmethod
     def of(cls, model: nn.Module, source: str, revision: str | None = None) -> "LatentCodec":
@@ -172,8 +214,32 @@ class LatentCodec(nn.Module):
         if name not in BACKENDS:
             raise UserError(f"{source} is an autoencoder of class {name!r}, not one of: {', '.join(BACKENDS)}")
         levels = getattr(getattr(model, "config", None), "block_out_channels", None)
-        downscale = 2 ** (len(levels) - 1) if levels else 8
+        downscale = 2 ** (len(levels) - 1) if levels else getattr(model, "downscale", 8)
         return cls(model, BACKENDS[name](model), source, revision, downscale)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The autoencoder's dtype; float32 for `rgb`."""
+        return next((weight.dtype for weight in self.model.parameters() if weight.is_floating_point()), torch.float32)
+
+    @contextmanager
+    def _precision(self) -> Iterator[torch.dtype]:
+        """Yield the dtype to compute in; a float16 autoencoder that overflows there is float32 meanwhile."""
+        kept = self.dtype
+        upcast = kept == torch.float16 and getattr(getattr(self.model, "config", None), "force_upcast", False)
+        if not upcast:
+            yield kept
+            return
+        self.model.float()
+        try:
+            yield torch.float32
+        finally:
+            self.model.to(kept)
+
+    def _apply_model(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """Return `function(inputs)` as float32, computed in the autoencoder's dtype outside autocast."""
+        with torch.autocast(inputs.device.type, enabled=False), self._precision() as dtype:
+            return function(inputs.to(dtype)).float()
 
     def sha256(self) -> str:
         """Return a hash of the weights and of the normalisation."""
@@ -193,18 +259,18 @@ class LatentCodec(nn.Module):
         return self.shift.repeat(repeats)[..., :height, :width], self.scale.repeat(repeats)[..., :height, :width]
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Return (raw - shift) * scale; same shape."""
+        """Return (raw - shift) * scale as float32; same shape."""
         shift, scale = self._factors(raw)
-        return (raw - shift) * scale
+        return (raw.float() - shift) * scale
 
     def denormalise(self, latents: Tensor) -> Tensor:
-        """Return latents / scale + shift, the autoencoder's raw space; same shape."""
+        """Return latents / scale + shift, the autoencoder's raw space, as float32; same shape."""
         shift, scale = self._factors(latents)
-        return latents / scale + shift
+        return latents.float() / scale + shift
 
     @torch.no_grad()
     def encode(self, images: Tensor, tile: int | None = None) -> Tensor:
-        """Return normalised latents (N, C, H/8, W/8) of images (N, 3, H, W) in [-1, 1].
+        """Return normalised latents (N, C, H/8, W/8), float32, of images (N, 3, H, W) in [-1, 1].
 
         Args:
             images: H and W multiples of `downscale`.
@@ -220,21 +286,46 @@ class LatentCodec(nn.Module):
                 f"3 channels and sides that are multiples of {self.downscale} are needed"
             )
         if tile:
-            shrink = Fraction(1, self.downscale)
-            return self.normalise(tiled(self._encode, images, shrink, tile, overlap=OVERLAP * self.downscale))
-        return self.normalise(self._encode(images))
+            shrink, overlap = Fraction(1, self.downscale), OVERLAP * self.downscale
+            return self.normalise(
+                tiled(lambda part: self._apply_model(self._encode, part), images, shrink, tile, overlap)
+            )
+        return self.normalise(self._apply_model(self._encode, images))
 
     def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
-        """Return images (N, 3, 8H, 8W), around [-1, 1] and not clamped, of normalised latents (N, C, H, W).
+        """Return images (N, 3, 8H, 8W), float32 around [-1, 1] and not clamped, of normalised latents (N, C, H, W).
 
         Args:
-            latents: Normalised latents; gradients flow through to them.
+            latents: Normalised latents of any dtype; gradients flow through to them.
             tile: Side in latents of the tiles that large latents are decoded in; None decodes them at once.
 
         Raises:
-            UserError: The channels do not fit.
+            UserError: The channels do not fit; or, where no gradients are asked for, the latents or the images hold
+                values that are not finite.
         """
         if latents.shape[1] != self.channels:
             raise UserError(f"the codec {self.source} has {self.channels} latent channels, not {latents.shape[1]}")
         raw = self.denormalise(latents)
-        return tiled(self._decode, raw, self.downscale, tile, overlap=OVERLAP) if tile else self._decode(raw)
+
+        def decode(part: Tensor) -> Tensor:
+            return self._apply_model(self._decode, part)
+
+        images = tiled(decode, raw, self.downscale, tile, overlap=OVERLAP) if tile else decode(raw)
+        if not torch.is_grad_enabled():
+            self._refuse_broken(latents, images)
+        return images
+
+    def _refuse_broken(self, latents: Tensor, images: Tensor) -> None:
+        if torch.isfinite(images.sum()):
+            return
+        broken = [float((~torch.isfinite(values)).float().mean()) for values in (latents, images)]
+        if broken[0]:
+            raise UserError(
+                f"{100 * broken[0]:.2g} % of the latents are not finite numbers, so there is no image to decode: what "
+                "made them overflowed; run the generator or the adapter in bfloat16 or float32"
+            )
+        if broken[1]:
+            raise UserError(
+                f"{self.source} decoded finite latents to {100 * broken[1]:.2g} % values that are not finite: it "
+                f"overflows in {self.dtype}; load it in bfloat16 or float32"
+            )

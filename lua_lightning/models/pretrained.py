@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
 from lua_lightning.zoo import ZOO
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+COMPUTED_BUFFERS = ("attn_mask", "relative_position_index")  # SwinIR's, which hold no learned values
 
 
 def zoo_names() -> list[str]:
@@ -103,6 +104,27 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise UserError(f"{path} is not a state dict: expected tensors by name, or a dict with them under 'params_ema'")
     return loaded
+
+
+def load_exactly(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load `tensors` into `model`, ignoring the buffers that published files hold and `model` computes.
+
+    Raises:
+        UserError: A tensor is missing, unexpected or of another shape.
+    """
+    weights = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in COMPUTED_BUFFERS}
+    expected = model.state_dict()
+    problems = {
+        "missing": expected.keys() - weights.keys(),
+        "unexpected": weights.keys() - expected.keys(),
+        "of another shape": {
+            name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape
+        },
+    }
+    found = [f"{len(names)} {kind} (such as {min(names)})" for kind, names in problems.items() if names]
+    if found:
+        raise UserError(f"{path} does not fit {type(model).__name__}: tensors {', '.join(found)}")
+    model.load_state_dict(weights)
 
 
 def write_pretrained(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:

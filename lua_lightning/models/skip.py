@@ -30,7 +30,9 @@ class LinearSkip(nn.Module):
         nn.init.zeros_(self.conv.bias)  # pyright: ignore
 
     def forward(self, latents: Tensor) -> Tensor:
-        return enlarge(latents, self.scale) + F.pixel_shuffle(self.conv(latents), self.scale)
+        padded = F.pad(latents, (self.KERNEL // 2,) * 4, mode="replicate")
+        weight, bias = (values.to(latents.dtype) for values in (self.conv.weight, self.conv.bias))  # pyright: ignore
+        return enlarge(latents, self.scale) + F.pixel_shuffle(F.conv2d(padded, weight, bias), self.scale)
 
     @torch.no_grad()
     def fit(self, latents: Tensor, targets: Tensor, ridge: float = 1e-4) -> None:

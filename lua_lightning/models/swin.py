@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.models.pretrained import read_weights
+from lua_lightning.models.pretrained import load_exactly, read_weights
 from lua_lightning.models.windows import (
     WindowAttention,
     WindowGroup,
@@ -27,13 +27,8 @@ from lua_lightning.models.windows import (
 )
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-
-
 # Tokens that a block works on at a time on a CPU.
 CHUNK = 4096
-
-
-COMPUTED_BUFFERS = ("attn_mask", "relative_position_index")
 
 
 class Mlp(nn.Module):
@@ -286,22 +281,3 @@ def trunk_sizes(tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
         "mlp_ratio": tensors[needed[1]].shape[0] / embed_dim,
         "resi_connection": "1conv" if "conv_after_body.weight" in tensors else "3conv",
     }
-
-
-def load_exactly(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load `tensors` into `model`, ignoring the buffers that published files hold and `model` computes.
-
-    Raises:
-        UserError: A tensor is missing, unexpected or of another shape.
-    """
-    weights = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in COMPUTED_BUFFERS}
-    own = model.state_dict()
-    problems = {
-        "missing": own.keys() - weights.keys(),
-        "unexpected": weights.keys() - own.keys(),
-        "of another shape": {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape},
-    }
-    found = [f"{len(names)} {kind} (such as {min(names)})" for kind, names in problems.items() if names]
-    if found:
-        raise UserError(f"{path} does not fit {type(model).__name__}: tensors {', '.join(found)}")
-    model.load_state_dict(weights)
