@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lua_lightning.errors import UserError
-from lua_lightning.pairs.photos import Skipped
+from lua_lightning.pairs.photos import Photo, Skipped
 
 
 class Unreachable(UserError):
@@ -21,6 +21,7 @@ class Candidate:
         licence: SPDX identifier or a sentence.
         author: Who made it, where known.
         name: What to call the stored file, where the original's own name says little.
+        stored: What a photo set knows of the file, where it comes from one: it is stored as it is, in the same split.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class Candidate:
     licence: str
     author: str | None = None
     name: str | None = None
+    stored: Photo | None = None
 
 
 @dataclass

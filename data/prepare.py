@@ -2,10 +2,12 @@
 
 import math
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +30,8 @@ LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 class _Prepared:
     candidate: Candidate
     file: str
-    source_sha256: str
     fingerprint: np.ndarray
+    source_sha256: str
     original_pixels: int
     width: int
     height: int
@@ -67,9 +69,16 @@ def prepare(
     skipped += [Skipped(result.candidate.source, reason) for result, reason in duplicates]
     if len(prepared) < 2:
         raise UserError(_nothing_usable(len(harvest.candidates), len(prepared), skipped))
-    splits = split_by_hash([(result.source_sha256, result.softness) for result in prepared], *fractions)
+    splits = _splits(prepared, fractions)
     photos = [_photo(result, split, folder) for result, split in zip(prepared, splits, strict=True)]
     return sorted(photos, key=lambda photo: photo.file), skipped
+
+
+def _splits(prepared: list[_Prepared], fractions: tuple[float, float]) -> list[Split]:
+    """Return the split of each photograph: the one it has in a set already, or by its hash among the others."""
+    new = [result for result in prepared if not result.candidate.stored]
+    drawn = iter(split_by_hash([(result.source_sha256, result.softness) for result in new], *fractions) if new else [])
+    return [result.candidate.stored.split if result.candidate.stored else next(drawn) for result in prepared]
 
 
 def softness(luminance: Tensor) -> float:
@@ -129,6 +138,9 @@ def _prepare_one(candidate: Candidate, file: str, *, folder: Path, sharpness: Sh
         )
     images = to_tensor(array)
     luminance = (images * LUMA).sum(1, keepdim=True)
+    if candidate.stored:
+        shutil.copyfile(candidate.path, folder / file)
+        return _Prepared(candidate, file, fingerprint(luminance), **_facts(candidate.stored))
     reduced_by, left_soft = find_sharp_size(luminance, sharpness)
     if left_soft > sharpness.max_softness:
         return Skipped(candidate.source, f"soft at every size: bicubic alone restores it to {left_soft:.1f} dB")
@@ -148,6 +160,11 @@ def _prepare_one(candidate: Candidate, file: str, *, folder: Path, sharpness: Sh
     )
 
 
+def _facts(stored: Photo) -> dict[str, Any]:
+    kept = {name: getattr(stored, name) for name in ("source_sha256", "width", "height", "reduced_by", "softness")}
+    return {**kept, "original_pixels": round(stored.width * stored.height * stored.reduced_by**2)}
+
+
 def _file_names(candidates: list[Candidate]) -> list[str]:
     names: dict[str, None] = {}  # a set that keeps its order
     for candidate in candidates:
@@ -161,11 +178,16 @@ def _file_names(candidates: list[Candidate]) -> list[str]:
 
 
 def _without_duplicates(prepared: list[_Prepared]) -> tuple[list[_Prepared], list[tuple[_Prepared, str]]]:
-    """Keep, of the pictures whose fingerprints differ in few bits, the one with the most pixels."""
+    """Keep one of the pictures whose fingerprints differ in few bits: one held out already, or that of most pixels."""
     kept: list[_Prepared] = []
     fingerprints = np.empty((len(prepared), 8), dtype=np.uint8)
     duplicates: list[tuple[_Prepared, str]] = []
-    for result in sorted(prepared, key=lambda result: (-result.original_pixels, result.candidate.source)):
+
+    def rank(result: _Prepared) -> tuple[bool, int, str]:
+        stored = result.candidate.stored
+        return not (stored and stored.split != "train"), -result.original_pixels, result.candidate.source
+
+    for result in sorted(prepared, key=rank):
         differing_bits = BITS_SET[fingerprints[: len(kept)] ^ result.fingerprint].sum(1)
         twins = np.flatnonzero(differing_bits <= DUPLICATE_BITS)
         if len(twins):

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data import dead_leaves, debian, folder, hub, packaged
+from data import dead_leaves, debian, folder, hub, packaged, sets
 from data.candidates import Harvest
 
 
@@ -45,6 +45,7 @@ OFFLINE = "packaged+dead-leaves"
 RECIPES: dict[str, Recipe] = {
     "photos": _recipe("photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE),
     "folder": _recipe("your own images", folder),
+    "sets": _recipe("photo sets that are there already, joined into one", sets, min_side=32),
     "hub": _recipe("images of a Hugging Face data set", hub),
     "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
     "dead-leaves": _recipe("synthetic images with the statistics of natural scenes", dead_leaves, min_side=256),

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from lua_lightning.config import RunConfig, load_config
+from lua_lightning.environment import best_device
 from lua_lightning.errors import UserError
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.cache import build_cache, build_part
@@ -21,7 +22,7 @@ def main(experiment: Path, overrides: list[str], part: str | None) -> None:
     config = load_config(RunConfig, experiment, overrides)
     check_run(config)
     photos = PhotoSet.load(config.data.photos)
-    codec = LatentCodec.from_pretrained(config.cache.codec)
+    codec = LatentCodec.from_pretrained(config.cache.codec).to(best_device())
     if part is None:
         cache = build_cache(config.cache, photos, codec)
         pairs = {split: sum(shard["pairs"] for shard in cache.shards(split)) for split in ("train", "val", "test")}

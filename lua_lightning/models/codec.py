@@ -218,6 +218,11 @@ class LatentCodec(nn.Module):
         return cls(model, BACKENDS[name](model), source, revision, downscale)
 
     @property
+    def device(self) -> torch.device:
+        """Where the autoencoder is."""
+        return self.shift.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The autoencoder's dtype; float32 for `rgb`."""
         return next((weight.dtype for weight in self.model.parameters() if weight.is_floating_point()), torch.float32)

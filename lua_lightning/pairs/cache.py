@@ -35,9 +35,8 @@ FORMAT = 1
 
 
 LEDGERS = "shards*.json"  # what each process has written so far, with checksums
-
-
 SCALES = (2, 4)
+ENCODED_AT_ONCE = 16  # crops on an accelerator; a CPU gains nothing from more than one
 
 
 def encode_crops(
@@ -48,7 +47,10 @@ def encode_crops(
     config: CacheConfig,
     pixels: bool,
 ) -> dict[str, Tensor]:
-    """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, with `pixels`, the 8-bit `image`."""
+    """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, with `pixels`, the 8-bit `image`.
+
+    Reduction and encoding run on the codec's device.
+    """
     opened: tuple[int, Tensor] | None = None
     images = []
     for crop in crops:
@@ -58,13 +60,15 @@ def encode_crops(
         images.append(dihedral(opened[1][..., rows, columns], crop.symmetry))
     dtype = getattr(torch, config.dtype)
     tensors: dict[str, list[Tensor]] = {"hr": [], "lr_x2": [], "lr_x4": []}
-    for image in images:
-        tensors["hr"].append(codec.encode(image).to(dtype))
+    for start in range(0, len(images), batch := 1 if codec.device.type == "cpu" else ENCODED_AT_ONCE):
+        large = torch.cat(images[start : start + batch]).to(codec.device)
+        tensors["hr"].append(codec.encode(large).to("cpu", dtype))
         for scale in SCALES:
-            small = downscale(image, scale)
+            small = downscale(large, scale)
             if through:
-                small = through.decode(through.encode(small)).clamp(-1, 1)
-            tensors[f"lr_x{scale}"].append(codec.encode(small).to(dtype))
+                with torch.no_grad():
+                    small = through.decode(through.encode(small)).clamp(-1, 1)
+            tensors[f"lr_x{scale}"].append(codec.encode(small).to("cpu", dtype))
     shard = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
     shard["crop"] = torch.tensor([[crop.photo, crop.top, crop.left, crop.symmetry] for crop in crops])
     if pixels:
@@ -178,7 +182,7 @@ def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _plan(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> _Build:
-    through = LatentCodec.from_pretrained(config.through) if config.through else None
+    through = LatentCodec.from_pretrained(config.through).to(codec.device) if config.through else None
     identity = {
         "format": FORMAT,
         "codec_sha256": codec.sha256(),

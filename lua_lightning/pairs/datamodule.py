@@ -37,6 +37,8 @@ class PairDataModule(L.LightningDataModule):
         self.val_pairs = PairDataset(self.cache, "val")
 
     def _build(self) -> PairCache:
+        if self.trainer:
+            self.codec.to(self.trainer.strategy.root_device)
         return build_cache(self.config.cache, PhotoSet.load(Path(self.config.data.photos)), self.codec)
 
     def _world(self) -> tuple[int, int]:

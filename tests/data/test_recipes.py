@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -234,3 +235,40 @@ def test_hub_records_the_licence_that_the_data_set_states(tmp_path: Path, monkey
     assert main(["hub", str(image_folder), "--out", str(tmp_path / "set"), "--min-side", "64"]) == 0
     manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
     assert {image["licence"] for image in manifest["images"]} == {"cc-by-4.0"}
+
+
+def photo_set(folder: Path, seed: int, count: int = 3) -> PhotoSet:
+    main(["dead-leaves", "--out", str(folder), "--count", str(count), "--size", "256", "--seed", str(seed)])
+    return PhotoSet.load(folder)
+
+
+def test_sets_are_joined_and_every_photograph_keeps_its_split(tmp_path: Path):
+    parts = [photo_set(tmp_path / name, seed) for name, seed in (("one", 1), ("two", 2))]
+    assert main(["sets", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "both")]) == 0
+    joined = PhotoSet.load(tmp_path / "both")
+    joined.verify()
+    expected = sorted((photo.sha256, photo.split) for part in parts for photo in part.photos)
+    assert sorted((photo.sha256, photo.split) for photo in joined.photos) == expected
+    assert len({photo.file for photo in joined.photos}) == 6
+
+
+def test_a_photograph_in_two_sets_stays_held_out(tmp_path: Path):
+    first = photo_set(tmp_path / "one", 1, count=6)
+    held = next(photo for photo in first.photos if photo.split == "val")
+    other = photo_set(tmp_path / "two", 1, count=6)
+    instead = next(photo for photo in other.photos if photo.split == "train")  # two must hold out one too
+    splits = {held.sha256: "train", instead.sha256: "val"}
+    moved = [replace(photo, split=splits.get(photo.sha256, photo.split)) for photo in other.photos]
+    replace(other, photos=tuple(moved)).save()
+    main(["sets", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "both")])
+    joined = PhotoSet.load(tmp_path / "both")
+    assert len(joined.photos) == 6
+    found = {photo.sha256: photo.split for photo in joined.photos}
+    assert (found[held.sha256], found[instead.sha256]) == ("val", "val")
+    assert sum("near-duplicate" in skipped.reason for skipped in joined.skipped) == 6
+
+
+def test_a_set_is_not_joined_into_itself(tmp_path: Path, capsys):
+    photo_set(tmp_path / "one", 1)
+    assert main(["sets", str(tmp_path / "one"), "--out", str(tmp_path / "one")]) == 2
+    assert "give --out another folder" in capsys.readouterr().err
