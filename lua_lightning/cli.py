@@ -26,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
     chain.add_argument("--resume", action="store_true", help="go on with the newest unfinished chain of that name")
     chain.add_argument("--folder", type=Path, help="the chain's folder; one that was begun is gone on with")
 
+    chain.add_argument("--minutes", type=float, help="train each stage for its share of this time (default: by steps)")
+
     sweep = commands.add_parser("sweep", help="train every variant of a sweep file and compare them")
     sweep.add_argument("sweep", type=Path, help="YAML file, such as experiments/sweeps/losses.yaml")
     sweep.add_argument("overrides", nargs="*", metavar="key=value", help="settings for every run, as of a chain")
@@ -111,7 +113,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
     elif arguments.command == "chain":
         from lua_lightning.training.chain import main
 
-        main(arguments.chain, arguments.overrides, arguments.resume, arguments.folder)
+        main(arguments.chain, arguments.overrides, arguments.resume, arguments.folder, arguments.minutes)
     elif arguments.command == "sweep":
         from lua_lightning.sweeps.main import main
 

@@ -101,6 +101,7 @@ class TrainConfig:
     checkpoint_decoder: bool = False  # decode again in the backward pass instead of keeping activations
     gradient_norms_every: int = 0  # steps between measurements of each term's gradient norm; 0: never
     precision: str = "auto"  # auto, 32-true or bf16-mixed; auto is bf16-mixed where the device has it
+    decoder_precision: str = "32-true"  # of the frozen autoencoder: 32-true, or bf16-mixed with rougher gradients
     compile: bool = False  # torch.compile the adapter
     accelerator: str = "auto"
     devices: str = "auto"
