@@ -112,6 +112,10 @@ docs: data ## remake the README's table and picture from the shipped models
 docs-benchmark: bench-512 bench-1024 bench-2048 ## remake the README's benchmark table and the report's picture (needs chromium)
 	@$(BIN)/python -m docs.benchmark_tables
 
+.PHONY: docs-settings
+docs-settings: setup ## remake docs/settings.md from the settings' own explanations
+	@$(BIN)/python -m docs.settings_page
+
 .PHONY: docs-ablations
 docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here
 	@$(BIN)/python -m docs.ablation_tables

@@ -33,8 +33,10 @@ SHOWN = {"psnr": (", dB", 2, 1.0), "out_of_range": (", %", 2, 100.0)}  # unit, d
 class StageConfig:
     """One stage of a chain."""
 
-    experiment: str = ""  # experiment file, relative to the chain's
-    settings: list[str] = field(default_factory=list)  # key=value, over the file's
+    experiment: str = ""
+    """Experiment file of the stage, relative to the chain's file."""
+    settings: list[str] = field(default_factory=list)
+    """Settings (key=value) that override the experiment file's."""
 
 
 @dataclass
@@ -42,7 +44,9 @@ class ChainConfig:
     """A chain of stages; each starts from the averaged weights of the one before."""
 
     name: str = "chain"
+    """Name of the chain's folder and of its MLflow run."""
     stages: list[StageConfig] = field(default_factory=list)
+    """The stages, in order."""
 
 
 def load_chain(path: Path, overrides: Sequence[str]) -> tuple[ChainConfig, list[RunConfig]]:
