@@ -59,7 +59,7 @@ ablate-losses ablate-stages ablate-scales ablate-transfer ablate-range claim:
 
 .PHONY: search-losses
 search-losses: data ## search the weights of the loss terms with Optuna (started again, it goes on)
-	@$(BIN)/python -m lua_lightning.sweeps.search experiments/searches/losses.yaml data.photos=$(PHOTOS) $(ARGS)
+	@$(RUN) search experiments/searches/losses.yaml data.photos=$(PHOTOS) $(ARGS)
 
 .PHONY: evaluate
 evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=lua-tiny-d16)
@@ -115,6 +115,10 @@ docs: data ## remake the README's table and picture from the shipped models
 .PHONY: docs-benchmark
 docs-benchmark: bench-512 bench-1024 bench-2048 ## remake the README's benchmark table and the report's picture (needs chromium)
 	@$(BIN)/python -m docs.benchmark_tables
+
+.PHONY: docs-settings
+docs-settings: setup ## remake docs/settings.md from the settings' own explanations
+	@$(BIN)/python -m docs.settings_page
 
 .PHONY: docs-ablations
 docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here

@@ -13,23 +13,40 @@ PROTOCOL = "1"  # of PROTOCOL.md; numbers of different versions never share a ta
 class BenchConfig:
     """One benchmark: every method at one size, under the protocol."""
 
-    size: int = 512  # side of the images in pixels
-    generator: str = "tiny-sdxl"  # name, folder or hub id
-    adapter: str = "lua-tiny-d16"  # name, folder or hub id
+    size: int = 512
+    """Side of the images, in pixels."""
+    generator: str = "tiny-sdxl"
+    """Generator: a name, a folder or a hub id."""
+    adapter: str = "lua-tiny-d16"
+    """Adapter: a name, a folder or a hub id."""
     methods: tuple[str, ...] = tuple(METHODS)
-    settings: dict[str, list[str]] = field(default_factory=dict)  # of a method: key=value texts
-    prompts: int = 0  # how many of the protocol's prompts; 0: as many as the profile says
-    steps: int = 0  # denoising steps of every diffusion pass; 0: as many as the profile says, or the published ones
-    seed: int = 42  # of the first prompt; one more for each prompt after it
-    photos: str = "data/photos"  # held-out photographs of the reconstruction track, and the reference of distributions
-    crops_per_photo: int = 0  # of the reconstruction track; 0: as many as the profile says
-    folders: dict[str, str] = field(default_factory=dict)  # images made elsewhere, by the name of their row
-    inception: str | None = None  # local file of the Inception weights
-    clip: str | None = None  # local file of the CLIP weights
-    devices: int = 1  # processes on this machine, one GPU each; with torchrun as many as it starts
-    num_nodes: int = 1  # machines
-    out: str = "runs/bench"  # folder that receives one folder per distinct benchmark
-    experiment: str = "lua-lightning-bench"  # of MLflow
+    """Methods to measure."""
+    settings: dict[str, list[str]] = field(default_factory=dict)
+    """Settings of a method, by its name: a list of key=value texts."""
+    prompts: int = 0
+    """How many of the protocol's prompts are used. 0 takes as many as the profile says."""
+    steps: int = 0
+    """Denoising steps of every diffusion pass. 0 takes the profile's number, or each method's published one."""
+    seed: int = 42
+    """Seed of the first prompt. Each prompt after it has the next number."""
+    photos: str = "data/photos"
+    """Folder of the photo set that the reconstruction track uses, and that distributions are compared with."""
+    crops_per_photo: int = 0
+    """Crops of each photograph in the reconstruction track. 0 takes as many as the profile says."""
+    folders: dict[str, str] = field(default_factory=dict)
+    """Folders of images that were made elsewhere, by the name of their row."""
+    inception: str | None = None
+    """Local file of the Inception weights."""
+    clip: str | None = None
+    """Local file of the CLIP weights."""
+    devices: int = 1
+    """Processes on this machine, one GPU each. torchrun decides where it starts them."""
+    num_nodes: int = 1
+    """Machines that take part."""
+    out: str = "runs/bench"
+    """Folder that receives one folder per distinct benchmark."""
+    experiment: str = "lua-lightning-bench"
+    """MLflow experiment of the benchmark."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""`lua-lightning chain`: several stages in a row, each from the averaged weights of the one before."""
+"""A chain: several stages in a row, each from the averaged weights of the one before."""
 
 import json
 import re
 import shlex
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,9 +35,12 @@ SHOWN = {"psnr": (", dB", 2, 1.0), "out_of_range": (", %", 2, 100.0)}  # unit, d
 class StageConfig:
     """One stage of a chain."""
 
-    experiment: str = ""  # experiment file, relative to the chain's
-    settings: list[str] = field(default_factory=list)  # key=value, over the file's
-    share: float = 1.0  # weight of the stage where the chain has a time budget
+    experiment: str = ""
+    """Experiment file of the stage, relative to the chain's file."""
+    settings: list[str] = field(default_factory=list)
+    """Settings (key=value) that override the experiment file's."""
+    share: float = 1.0
+    """Weight of the stage when the chain has a time budget."""
 
 
 @dataclass
@@ -46,7 +48,9 @@ class ChainConfig:
     """A chain of stages; each starts from the averaged weights of the one before."""
 
     name: str = "chain"
+    """Name of the chain's folder and of its MLflow run."""
     stages: list[StageConfig] = field(default_factory=list)
+    """The stages, in order."""
 
 
 def load_chain(path: Path, overrides: Sequence[str]) -> tuple[ChainConfig, list[RunConfig]]:
@@ -294,14 +298,3 @@ def _cell(entry: dict[str, Any], digits: int, factor: float) -> str:
     shown, sign = (entry["difference"], "+") if "difference" in entry else (entry, "")
     low, high = (f"{factor * shown[key]:{sign}.{digits}f}" for key in ("low", "high"))
     return f"{factor * entry['value']:.{digits}f}\n[dim]{low} to {high}[/dim]"
-
-
-def main(
-    path: Path, overrides: list[str], resume: bool, folder: Path | None = None, minutes: float | None = None
-) -> None:
-    """Run `lua-lightning chain`."""
-    report = run_chain(path, overrides, resume, folder, minutes=minutes)
-    if report:
-        print_report(report)
-        print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)
-        print(json.dumps(report))
