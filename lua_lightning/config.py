@@ -160,6 +160,8 @@ class TrainConfig:
     """Latents that are decoded around that window and cut off, because the decoder feels its border there."""
     checkpoint_decoder: bool = False
     """Whether the decoder computes its activations again in the backward pass, which saves memory and costs time."""
+    decode_chunk: int = 1
+    """Images whose activations the decoder holds at once in the backward pass, with checkpoint_decoder=true."""
     gradient_norms_every: int = 0
     """Steps between measurements of the gradient norm of each loss term. 0 never measures."""
     precision: str = "auto"

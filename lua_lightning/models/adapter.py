@@ -270,7 +270,7 @@ class LatentUpscaler(SwinTrunk):
         if (path / AUTHORS_FILE).is_file():
             return cls._from_file(path / AUTHORS_FILE)
         folder = path.parent if path.is_file() else find_pretrained(source, revision, subfolder)
-        settings = {name: value for name, value in read_config(folder).items() if not name.startswith("_")}
+        settings = {name: value for name, value in read_config(folder).items() if name[0] != "_" and name != "auto_map"}
         model = cls(AdapterConfig.from_dict(settings))
         load_exactly(model, read_weights(folder), folder)
         return model.eval()

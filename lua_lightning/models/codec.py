@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,18 @@ def _patch(model: Any) -> Backend:
 
 
 def _kl(model: Any) -> Backend:
-    return _scalar_backend(
+    backend = _scalar_backend(
         model.config,
         model.config.latent_channels,
         lambda images: model.encode(images).latent_dist.mode(),
         lambda latents: model.decode(latents).sample,
     )
+    mean, deviation = (getattr(model.config, name, None) for name in ("latents_mean", "latents_std"))
+    if mean is None or deviation is None:
+        return backend
+    # Its pipeline decodes `latents * std / scaling_factor + mean`, channel by channel (Playground 2.5).
+    mean, deviation = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, deviation))
+    return replace(backend, shift=mean, scale=backend.scale / deviation)
 
 
 def _tiny_autoencoder(model: TinyAutoencoder) -> Backend:

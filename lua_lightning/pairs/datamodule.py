@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from lua_lightning.config import RunConfig
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.cache import PairCache, build_cache
-from lua_lightning.pairs.dataset import PairDataset, StreamSampler
+from lua_lightning.pairs.dataset import HeldOutSampler, PairDataset, StreamSampler
 from lua_lightning.pairs.photos import PhotoSet
 
 VALIDATION_BATCH = 4  # whole crops, decoded at full size
@@ -61,6 +61,6 @@ class PairDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Return each held-out crop exactly once over all processes."""
-        sampler = StreamSampler(0, len(self.val_pairs), *self._world())
+        """Return every held-out crop over all processes, some twice where they cannot be dealt evenly."""
+        sampler = HeldOutSampler(len(self.val_pairs), *self._world())
         return DataLoader(self.val_pairs, batch_size=VALIDATION_BATCH, sampler=sampler)

@@ -100,3 +100,20 @@ class StreamSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return self.stop // self.world_size
+
+
+class HeldOutSampler(Sampler[int]):
+    """Every one of `count` samples, dealt out to processes in turn, the same number to each.
+
+    Where they cannot be dealt evenly, some are repeated: a process without samples would not take part in what all
+    processes do together. Whoever gathers the scores keeps one of each sample.
+    """
+
+    def __init__(self, count: int, rank: int = 0, world_size: int = 1):
+        self.count, self.rank, self.world_size = count, rank, world_size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.rank + turn * self.world_size) % self.count for turn in range(len(self)))
+
+    def __len__(self) -> int:
+        return -(-self.count // self.world_size)

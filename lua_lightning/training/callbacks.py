@@ -109,6 +109,8 @@ class CleanStop(Callback):
         print("\nstopping after this step; once more stops at once", file=sys.stderr)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:  # a stop inside a step would shift the stream of samples
+            return
         # All processes stop at the same step, whichever was told first.
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             trainer.save_checkpoint(self.folder / f"{LAST}.ckpt")

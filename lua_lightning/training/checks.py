@@ -38,6 +38,7 @@ POSITIVE = (
     "train.batch_size",
     "train.accumulate",
     "train.crop_latents",
+    "train.decode_chunk",
     "train.log_every",
     "train.checkpoint_every",
     "validation.every",

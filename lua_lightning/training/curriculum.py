@@ -76,7 +76,9 @@ def decode_pairs(
     """
     latents = torch.cat([window.cut(prediction) for prediction in predictions])
     if config.train.checkpoint_decoder:
-        images: Tensor = checkpoint(codec.decode, latents, use_reentrant=False)  # pyright: ignore
+        # One checkpoint for each part: around the whole it would save nothing, as its backward pass holds everything.
+        parts = latents.split(config.train.decode_chunk)
+        images = torch.cat([checkpoint(codec.decode, part, use_reentrant=False) for part in parts])  # pyright: ignore
     else:
         images = codec.decode(latents)
     if config.loss_options.pixel_target == "photo":

@@ -257,7 +257,8 @@ class AdapterModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the means over the crops of all processes, each crop once and in the same order."""
         self.scored_step = self.trainer.global_step
-        self.crop_scores = sorted(gathered(self._crops), key=lambda crop: crop.sample)
+        once = {crop.sample: crop for crop in gathered(self._crops)}  # some crops were dealt to two processes
+        self.crop_scores = [once[sample] for sample in sorted(once)]
         self.log_dict({f"val/{name}": value for name, value in summarise(self.crop_scores).items()})
 
     def configure_optimizers(self) -> Any:

@@ -379,3 +379,13 @@ def test_a_transfer_keeps_trunk_and_heads_and_renews_the_ends(channels):
         ends |= {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
     assert renewed == ends
     assert other(torch.randn(1, channels, 8, 8), 2).shape == (1, channels, 16, 16)
+
+
+def test_a_folder_that_diffusers_wrote_again_loads(tmp_path):
+    """diffusers adds where its own code is and what the model was called."""
+    adapter = LatentUpscaler(AdapterConfig(channels=4, depths=(2,)))
+    adapter.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    extra = {"auto_map": {"AutoModel": "modeling_lua.LatentUpscalerLUA"}, "_name_or_path": "someone/lua"}
+    (tmp_path / "config.json").write_text(json.dumps({**settings, **extra}))
+    assert LatentUpscaler.from_pretrained(tmp_path).config == adapter.config

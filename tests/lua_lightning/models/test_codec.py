@@ -6,7 +6,7 @@ from diffusers import AutoencoderKLFlux2, AutoencoderTiny
 from lua_lightning.errors import UserError
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
-from tests.lua_lightning.models.autoencoders import KINDS, build
+from tests.lua_lightning.models.autoencoders import KINDS, build, kl
 
 
 @pytest.fixture(params=KINDS)
@@ -91,3 +91,16 @@ def test_misfits_are_one_sentence(codec, tmp_path):
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
     with pytest.raises(UserError, match="UNet2DConditionModel"):
         LatentCodec.from_pretrained(tmp_path)
+
+
+def test_latents_with_a_mean_and_deviation_per_channel_are_the_pipelines(images):
+    """Playground 2.5's pipeline decodes `latents * std / scaling_factor + mean`."""
+    mean, deviation = [0.1, -0.2, 0.3, 0.0], [1.5, 0.5, 2.0, 1.0]
+    model = kl(scaling_factor=0.5, latents_mean=mean, latents_std=deviation).eval()
+    codec = LatentCodec.of(model, "playground")
+    latents = torch.randn(1, 4, 4, 6)
+    mean, deviation = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, deviation))
+    with torch.no_grad():
+        raw = model.encode(images).latent_dist.mode()
+        torch.testing.assert_close(codec.encode(images), (raw - mean) * 0.5 / deviation)
+        torch.testing.assert_close(codec.decode(latents), model.decode(latents * deviation / 0.5 + mean).sample)

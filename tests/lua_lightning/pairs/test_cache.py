@@ -17,7 +17,7 @@ from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs import cache as pairs
 from lua_lightning.pairs.cache import build_cache
 from lua_lightning.pairs.crops import dihedral
-from lua_lightning.pairs.dataset import PairDataset, StreamSampler
+from lua_lightning.pairs.dataset import HeldOutSampler, PairDataset, StreamSampler
 from lua_lightning.pairs.photos import PhotoSet
 
 
@@ -256,3 +256,12 @@ def test_pixel_pairs_hold_photographs_and_what_a_codec_leaves_of_small_ones(
     plain = dataclasses.replace(config, through=None)
     assert torch.allclose(PairDataset(build_cache(plain, photos, pixels), "val")[0]["lr_x2"], small[0], atol=1e-4)
     assert len(list(tmp_path.iterdir())) == 2  # two caches: what the crops went through is part of the name
+
+
+@pytest.mark.parametrize("processes", range(1, 9))
+@pytest.mark.parametrize("crops", [1, 6, 13, 36])
+def test_any_number_of_processes_scores_every_held_out_crop(crops, processes):
+    ranks = [list(HeldOutSampler(crops, rank, processes)) for rank in range(processes)]
+    assert {sample for samples in ranks for sample in samples} == set(range(crops))
+    assert len({len(samples) for samples in ranks}) == 1  # nobody waits for nobody
+    assert all(len(samples) == len(HeldOutSampler(crops, 0, processes)) > 0 for samples in ranks)

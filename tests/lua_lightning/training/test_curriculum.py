@@ -76,6 +76,20 @@ def test_activation_checkpointing_changes_no_gradient(adapter, codec, batch, con
         torch.testing.assert_close(kept, again)
 
 
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_checkpointing_decodes_a_chunk_at_a_time_again(codec, config, monkeypatch, chunk):
+    """One checkpoint around the whole batch would hold all of it in the backward pass: as much as without."""
+    config.train.checkpoint_decoder, config.train.decode_chunk = True, chunk
+    latents = torch.randn(6, 4, 8, 8)
+    prediction = latents.clone().requires_grad_()
+    ((ours, _),) = decode_pairs(codec, [prediction], {"hr": latents}, Window(0, 0, 8, 0), config)
+    again = []
+    decode = codec._decode
+    monkeypatch.setattr(codec, "_decode", lambda raw: again.append(len(raw)) or decode(raw))
+    ours.square().mean().backward()
+    assert again == [chunk] * (6 // chunk)
+
+
 def test_only_the_window_is_decoded(codec, batch, config, monkeypatch):
     sizes = []
     decode = codec.decode

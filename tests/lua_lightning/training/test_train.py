@@ -211,3 +211,27 @@ def test_learning_rates_follow_the_schedules():
     assert learning_rate_factor(0, 700, quick) == pytest.approx(1 / quick.warmup_steps)
     assert learning_rate_factor(quick.warmup_steps, 700, quick) == 1
     assert learning_rate_factor(700, 700, quick) == pytest.approx(0)
+
+
+def test_a_stop_inside_an_accumulated_step_waits_for_its_end_and_resumes_exactly(config, monkeypatch):
+    """Four batches make a step: stopped after two of them, the resumed run must see the samples that come next."""
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulate=4))
+    whole = train(config)
+    again = dataclasses.replace(config, runs=config.runs + "-again")
+    seen = []
+    original = AdapterModule.training_step
+
+    def training_step(self, batch, batch_index):
+        if batch_index == 13 and not seen:  # the second batch of step 3
+            seen.append(batch_index)
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(AdapterModule, "training_step", training_step)
+    with pytest.raises(SystemExit):
+        train(again)
+    (folder,) = Path(again.runs).glob("stage1/*")
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+    resumed = train(again, resume="auto")
+    assert history(resumed["run_id"], "train/loss") == history(whole["run_id"], "train/loss")
+    assert largest_difference(weights(whole), weights(resumed)) == 0
