@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from lua_lightning.commands.choices import settings_hint
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import SETTINGS_HINT, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, help="the chain's folder; an unfinished chain found there is resumed (default: by name)"
     )
+
+
+def details() -> str:
+    """Return the files that can be chosen."""
+    return listing("choices", experiments("chains")) + f"\n\n{SETTINGS_HINT}"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,5 +41,5 @@ COMMAND = Command(
     "lua-lightning chain experiments/chains/full.yaml stage1:train.steps=500",
     add_arguments,
     run,
-    settings_hint,
+    details,
 )
