@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from lua_lightning.errors import unknown_name
+from lua_lightning.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from baselines.contract import Method, World
@@ -30,11 +30,16 @@ def method_class(name: str) -> "type[Method]":
     """Return the class of the method called `name`.
 
     Raises:
-        UserError: There is none; the known ones are listed.
+        UserError: There is none, and the known ones are listed; or it needs a package that is not installed.
     """
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
-    return resolve_name(METHODS[name])
+    try:
+        return resolve_name(METHODS[name])
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{name} needs the package {error.name}, which is not installed: pip install 'lua-lightning[methods]'"
+        ) from error
 
 
 def build_method(name: str, world: "World", overrides: Sequence[str] = ()) -> "Method":
