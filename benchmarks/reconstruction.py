@@ -14,6 +14,7 @@ from benchmarks.generation import Failures, enlarging, reason_of
 from lua_lightning.config import CacheConfig
 from lua_lightning.evaluation.intervals import CropScores, read_scores, write_scores
 from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import image_scores
 from lua_lightning.images import downscale, read_image, resize, to_tensor
 from lua_lightning.models.pretrained import weights_mark
@@ -21,7 +22,6 @@ from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.pairs.plan import plan_crops
 
 CROP = 512  # pixels of the photograph's crops
-CEILING, PHOTO = "ceiling", "photo-bicubic"  # rows that are no rivals: the codec's round trip; the LR photograph itself
 
 
 def scores_path(folder: Path, name: str, mark: str) -> Path:
@@ -40,7 +40,7 @@ def score_methods(
     """
     photos = PhotoSet.load(config.photos)
     cache = CacheConfig(crop_px=CROP, held_out_crops_per_photo=config.crops_per_photo)
-    names = [CEILING, PHOTO, *enlarging(config.methods)]
+    names = [CEILING, PHOTO_BICUBIC, *enlarging(config.methods)]
     codec = hashlib.sha256(weights_mark(config.generator).encode()).hexdigest()[:16]  # of the rows that are no method
     path_of = {name: scores_path(folder, name, marks.get(name, codec)) for name in names}
     found, missing, failures = {}, [], Failures(folder)
@@ -73,7 +73,7 @@ def score_methods(
 
 def _scores(name: str, image: torch.Tensor, config: BenchConfig, world: World, scale: int) -> dict[str, float]:
     small = downscale(image, scale)
-    if name == PHOTO:
+    if name == PHOTO_BICUBIC:
         output = resize(small, (CROP, CROP))
     elif name == CEILING:
         output = world.decode(world.codec.encode(image.to(world.device)))
@@ -85,14 +85,13 @@ def _scores(name: str, image: torch.Tensor, config: BenchConfig, world: World, s
 
 
 def with_recovery(rows: dict[str, list[CropScores]], name: str) -> list[CropScores]:
-    """Return a row's scores beside those of latent bicubic and of the ceiling, as `statistics.summarise` takes them.
+    """Return a row's scores beside those of latent bicubic and of the ceiling, as `intervals.summarise` takes them.
 
     Args:
         rows: Scores by row; without `latent-bicubic` and the ceiling among them there is no recovery.
         name: Of the row.
     """
-    beside = {"_bicubic": "latent-bicubic", "_ceiling": CEILING}
-    known = {suffix: row for suffix, row in beside.items() if row in rows}
+    known = {ROWS[row].suffix: row for row in (LATENT_BICUBIC, CEILING) if row in rows}
     return [
         replace(
             own,

@@ -32,9 +32,9 @@ from benchmarks.generation import (
     records_of,
     share,
 )
-from benchmarks.reconstruction import CEILING, PHOTO, score_methods
+from benchmarks.reconstruction import score_methods
 from benchmarks.recording import record, tracker_of
-from benchmarks.report import cell, columns_of, joined, markdown, page, plot
+from benchmarks.report import COST, cell, columns_of, cost, joined, markdown, page, plot
 from benchmarks.scoring import (
     Distributions,
     differences,
@@ -49,6 +49,8 @@ from lua_lightning.environment import run_info
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import CropScores
 from lua_lightning.evaluation.perceptual import EFFNET
+from lua_lightning.evaluation.registry import label_of, metric_of
+from lua_lightning.evaluation.rows import LUA, row_of
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.generators.catalogue import GeneratorFacts, find_generator
 from lua_lightning.pairs.photos import PhotoSet
@@ -150,12 +152,12 @@ def announce(config: BenchConfig, facts: GeneratorFacts, world: World, methods: 
 
 def to_lua(scores: dict[str, list[CropScores]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Return, for every rival, the adapter minus the rival in each paired metric, with interval and verdict."""
-    if "lua" not in scores:
+    if LUA not in scores:
         return {}
     found = {}
     for name in scores:
-        if name not in ("lua", CEILING, PHOTO):
-            own = differences(scores, "lua", name)
+        if name != LUA and row_of(name).competes:
+            own = differences(scores, LUA, name)
             found[name] = {metric: asdict(value) | {"lua_is": verdict(metric, value)} for metric, value in own.items()}
     return found
 
@@ -209,15 +211,13 @@ def print_card(results: Mapping[str, Any]) -> None:
     console = Console(stderr=True)
     for track in ("reconstruction", "generation"):
         rows = [row for row in results["rows"] if row["track"] == track]
-        names = [name for name in columns_of(rows) if not name.startswith(("fid", "patch-fid"))][:4]
-        timed = ["seconds", "MiB"] if track == "generation" else []
-        table = plain_table(f"{track}, {results['size']} px", "method", [*names, *timed])
+        names = [name for name in columns_of(rows) if metric_of(name).key not in ("fid", "patch-fid")][:4]
+        costs = COST if track == "generation" else ()
+        heads = [label_of(name) for name in (*names, *costs)]
+        table = plain_table(f"{track}, {results['size']} px", "method", heads)
         for row in rows:
-            cells = [cell(row["metrics"].get(name)).partition(" ")[0] for name in names]
-            if timed:
-                known = "seconds" in row
-                cells += [f"{row['seconds']['total']:.2f}", f"{row['peak_memory_mib']:.0f}"] if known else ["", ""]
-            table.add_row(row["method"], *cells)
+            cells = [cell(row, name, interval=False) for name in names]
+            table.add_row(row["method"], *cells, *(cost(row) if costs else ()))
         console.print(table)
     for name, reason in results["failures"].items():
         console.print(f"{name}: {reason}")

@@ -9,27 +9,21 @@ import numpy as np
 
 from benchmarks.config import BenchConfig
 from benchmarks.generation import summary
-from benchmarks.reconstruction import CEILING, PHOTO, with_recovery
+from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.distribution import fid, kid_estimate, meaningful
 from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
-from lua_lightning.evaluation.perceptual import EFFNET, LPIPS, distances
+from lua_lightning.evaluation.perceptual import distances
+from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, metric_of
+from lua_lightning.evaluation.rows import row_of
 from lua_lightning.images import read_image, write_image
 from lua_lightning.pairs.photos import PhotoSet
 
 PATCH, PATCHES = 256, 16  # pixels and number per image of the patch metrics; the paper: 1024 px on real models
 PATCH_SEED = 7
-HIGHER_IS_BETTER = {
-    "psnr": True, "ssim": True, "recovery": True, "clip": True,
-    "lpips": False, "perceptual": False, "fid": False, "patch-fid": False, "kid": False, "patch-kid": False,
-}  # fmt: skip
-
-
-def direction(metric: str) -> bool:
-    """Return whether a metric, such as `kid/inception`, is better when higher."""
-    return HIGHER_IS_BETTER[metric.partition("/")[0]]
+(CLIP,) = METRICS["clip"].keys
 
 
 def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
@@ -82,6 +76,9 @@ class Distributions:
             for name, reason in self.missing.items():
                 for kind in ("kid", "fid"):
                     metrics[f"{patch}{kind}/{name}"] = {"unavailable": reason}
+        for key in metrics:
+            if len(files) < metric_of(key).fewest:
+                metrics[key] = {"unavailable": f"{label_of(key)} needs at least {metric_of(key).fewest} images"}
         return metrics
 
 
@@ -95,13 +92,11 @@ def _kid(
 
 
 def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    if len(features) < 2:
-        return {"unavailable": "a Frechet distance needs at least 2 images"}
     entry: dict[str, Any] = {"value": fid(features, reference)}
     if not meaningful(features, reference):
         entry["note"] = (
             f"{len(features)} samples in {features.shape[1]} dimensions: this mostly measures the number of samples, "
-            "read KID instead"
+            f"read {METRICS['kid'].label} instead"
         )
     return entry
 
@@ -109,7 +104,7 @@ def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
 def clip_metric(files: Sequence[Path], prompts: Sequence[str], score: ClipScore | str) -> dict[str, dict[str, Any]]:
     """Return the mean prompt match with its bootstrap interval over images, or why it is unavailable."""
     if isinstance(score, str):
-        return {"clip/vit-b-32": {"unavailable": score}}
+        return {CLIP: {"unavailable": score}}
     values = score(files, prompts)
     crops = [CropScores(index, index, {"x/clip": float(value)}) for index, value in enumerate(values)]
     return {score.name: asdict(intervals(crops)["x/clip"])}
@@ -142,9 +137,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
     for name, own in rows.items():
         estimates = intervals(with_recovery(rows, name))
         metrics: dict[str, Any] = {
-            metric: asdict(estimates[f"x/{metric}"])
-            for metric in ("psnr", "ssim", "recovery", LPIPS, EFFNET)
-            if f"x/{metric}" in estimates
+            metric: asdict(estimates[f"x/{metric}"]) for metric in keys_of("pairs") if f"x/{metric}" in estimates
         }
         results.append(
             {
@@ -152,7 +145,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
                 "track": "reconstruction",
                 "size": size,
                 "n": len(own),
-                "rival": name not in (CEILING, PHOTO),
+                "rival": row_of(name).competes,
                 "metrics": metrics | unavailable,
             }
         )
@@ -174,12 +167,11 @@ def differences(rows: dict[str, list[CropScores]], one: str, other: str) -> dict
         if name not in rows:
             raise unknown_name("row of the reconstruction track", name, rows)
     found = paired_differences(with_recovery(rows, one), with_recovery(rows, other))
-    wanted = ("psnr", "ssim", "recovery", LPIPS, EFFNET)
-    return {metric: found[f"x/{metric}"] for metric in wanted if f"x/{metric}" in found}
+    return {metric: found[f"x/{metric}"] for metric in keys_of("pairs") if f"x/{metric}" in found}
 
 
 def verdict(metric: str, difference: Estimate) -> str:
     """Return `better`, `worse`, or `no clear difference` where the interval holds zero."""
-    if difference.low <= 0 <= difference.high:
+    if not difference.clear:
         return "no clear difference"
-    return "better" if (difference.value > 0) == direction(metric) else "worse"
+    return "better" if (difference.value > 0) == metric_of(metric).higher_is_better else "worse"

@@ -87,7 +87,7 @@ def test_both_sides_zoom_together(opened):
 @pytest.mark.slow
 def test_a_click_sorts_the_table(opened):
     table = opened.find_element("id", "table-generation")
-    head = next(cell for cell in table.find_elements("tag name", "th") if cell.text == "seconds")
+    head = next(cell for cell in table.find_elements("tag name", "th") if cell.text == "time, s")
 
     def first_column():
         return [row.find_element("tag name", "td").text for row in table.find_elements("css selector", "tbody tr")]
