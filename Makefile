@@ -59,7 +59,7 @@ ablate-losses ablate-stages ablate-scales ablate-transfer ablate-range claim:
 
 .PHONY: search-losses
 search-losses: data ## search the weights of the loss terms with Optuna (started again, it goes on)
-	@$(BIN)/python -m lua_lightning.sweeps.search experiments/searches/losses.yaml data.photos=$(PHOTOS) $(ARGS)
+	@$(RUN) search experiments/searches/losses.yaml data.photos=$(PHOTOS) $(ARGS)
 
 .PHONY: evaluate
 evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=lua-tiny-d16)

@@ -1,11 +1,15 @@
 """The methods by name: adding one is a file behind the contract and a line here."""
 
-import importlib
+from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
-from baselines.contract import Method, World
-from lua_lightning.config import load_config
 from lua_lightning.errors import unknown_name
 
+if TYPE_CHECKING:
+    from baselines.contract import Method, World
+
+# Where each class is, beside this file: a method's file, and PyTorch with it, is loaded when the method is used.
 METHODS = {
     "native": "baselines.native:Native",
     "direct": "baselines.direct:Direct",
@@ -22,7 +26,7 @@ METHODS = {
 }
 
 
-def method_class(name: str) -> type[Method]:
+def method_class(name: str) -> "type[Method]":
     """Return the class of the method called `name`.
 
     Raises:
@@ -30,19 +34,20 @@ def method_class(name: str) -> type[Method]:
     """
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)
-    module, _, kind = METHODS[name].partition(":")
-    return getattr(importlib.import_module(module), kind)
+    return resolve_name(METHODS[name])
 
 
-def build_method(name: str, world: World, overrides: list[str] | None = None) -> Method:
-    """Return the method called `name` in `world`, with `key=value` settings that win over its published ones.
+def build_method(name: str, world: "World", overrides: Sequence[str] = ()) -> "Method":
+    """Return the method called `name` in `world`, with `key=value` settings that override its published ones.
 
     Raises:
         UserError: The name or a setting is unknown, or a value has the wrong type.
     """
+    from lua_lightning.config import load_config
+
     kind = method_class(name)
     if kind.settings_type is None:
         if overrides:
             raise unknown_name(f"setting of {name}:", overrides[0], ["none, it has no settings"])
         return kind(world)
-    return kind(world, load_config(kind.settings_type, None, overrides or []))
+    return kind(world, load_config(kind.settings_type, None, list(overrides)))

@@ -8,6 +8,13 @@ class UserError(Exception):
     """A mistake the user can mend: one sentence that says what is wrong, where, and how to mend it.
 
     The command line prints the message alone, without a traceback, and exits with status 2.
+
+    >>> from lua_lightning import upscale_image
+    >>> try:
+    ...     upscale_image("missing.png")
+    ... except UserError as error:
+    ...     print(error)
+    missing.png does not exist
     """
 
 

@@ -61,16 +61,50 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     with _open(path) as image:
-        try:
-            image.load()
-            if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-                reason = (
-                    f"has pixels of type {image.mode!r}, which define no white: save it with 8 or 16 bits per pixel"
-                )
-                raise UnusableImage(path, reason)
-            return np.array(_upright(_to_srgb(image), _orientation(image)))
-        except _DAMAGE as error:
-            raise UnusableImage(path, f"cannot be decoded: {error}") from error
+        return _pixels_of(image, path)
+
+
+def _pixels_of(image: Image.Image, path: Path) -> np.ndarray:
+    try:
+        image.load()
+        if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+            reason = f"has pixels of type {image.mode!r}, which define no white: save it with 8 or 16 bits per pixel"
+            raise UnusableImage(path, reason)
+        return np.array(_upright(_to_srgb(image), _orientation(image)))
+    except _DAMAGE as error:
+        raise UnusableImage(path, f"cannot be decoded: {error}") from error
+
+
+def as_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """Return an image in any of the usual forms as uint8 RGB of shape (H, W, 3).
+
+    Args:
+        image: A file, as `read_image` takes it; a Pillow image, treated likewise; or an array (H, W, 3) or (H, W),
+            uint8 or floating point in [0, 1].
+
+    Raises:
+        UserError: The file or the array cannot be turned into RGB pixels.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return _pixels_of(image, Path("the Pillow image"))
+    if isinstance(image, np.ndarray):
+        return _pixels_of_array(image)
+    raise UserError(f"an image must be a path, a Pillow image or a NumPy array, not {type(image).__name__}")
+
+
+def _pixels_of_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)) or not array.size:
+        raise UserError(f"an array of shape {array.shape} is no image: give (height, width, 3) or (height, width)")
+    levels = array
+    if np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise UserError("an image of floating-point numbers must lie within [0, 1]: divide by its white first")
+        levels = (array * 255).round().astype(np.uint8)
+    if levels.dtype != np.uint8:
+        raise UserError(f"an image of type {array.dtype} defines no white: give uint8, or numbers within [0, 1]")
+    return np.broadcast_to(np.atleast_3d(levels), (*array.shape[:2], 3))
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

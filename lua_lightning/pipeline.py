@@ -1,13 +1,18 @@
-"""From latents or a photograph to an enlarged image: adapter between encoder and decoder, in tiles when large."""
+"""From latents or a photograph to an upscaled image: adapter between encoder and decoder, in tiles when large."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
+from lua_lightning.environment import best_device
 from lua_lightning.errors import UserError
+from lua_lightning.images import as_pixels, to_tensor, to_uint8
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.tiling import tiled
@@ -32,11 +37,79 @@ def check_pair(adapter: LatentUpscaler, codec: LatentCodec) -> None:
         )
 
 
+def load_pair(
+    adapter: str | Path | LatentUpscaler = "lua-tiny-d16",
+    codec: str | Path | LatentCodec | None = None,
+    scale: int = 2,
+    device: str | torch.device | None = None,
+) -> tuple[LatentUpscaler, LatentCodec]:
+    """Return an adapter and a codec that fit each other and `scale`, on one device and ready for inference.
+
+    Args:
+        adapter: Name, folder, file or hub id, or a loaded adapter, which is moved to the device.
+        codec: Likewise; None takes the codec that the adapter was trained on.
+        scale: Scale that the adapter must have a head for.
+        device: `cpu`, `cuda` or `mps`; None takes the best there is.
+
+    Raises:
+        UserError: One of them cannot be loaded, they do not share a latent space, or there is no head for `scale`.
+    """
+    network = adapter if isinstance(adapter, LatentUpscaler) else LatentUpscaler.from_pretrained(adapter)
+    codec = codec or network.config.codec
+    if codec is None:
+        name = "the adapter" if adapter is network else adapter
+        raise UserError(f"{name} does not say which codec it was trained on: name the codec (codec=, --codec)")
+    autoencoder = codec if isinstance(codec, LatentCodec) else LatentCodec.from_pretrained(codec)
+    check_pair(network, autoencoder)
+    if scale not in network.config.scales:
+        raise UserError(f"there is no head for scale {scale}: the adapter has heads for {list(network.config.scales)}")
+    device = device or best_device()
+    return network.to(device).eval(), autoencoder.to(device)
+
+
+def upscale_image(
+    image: str | Path | Image.Image | np.ndarray,
+    scale: int = 2,
+    *,
+    adapter: str | Path | LatentUpscaler = "lua-tiny-d16",
+    codec: str | Path | LatentCodec | None = None,
+    tile: int | None = 1024,
+    device: str | torch.device | None = None,
+) -> Image.Image:
+    """Return an image enlarged `scale` times as an RGB Pillow image.
+
+    Models given by name are loaded anew in every call; give loaded ones when enlarging many images.
+
+    >>> from PIL import Image
+    >>> upscale_image(Image.new("RGB", (60, 40)), scale=2, device="cpu").size
+    (120, 80)
+
+    Args:
+        image: A file; a Pillow image; or an array (H, W, 3) or (H, W), uint8 or floating point in [0, 1]. Any size.
+        scale: 2 or 4, as the adapter has heads for.
+        adapter: Name, folder, file or hub id, or a loaded adapter.
+        codec: Likewise; None takes the codec that the adapter was trained on.
+        tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
+        device: `cpu`, `cuda` or `mps`; None takes the best there is.
+
+    Raises:
+        UserError: The image cannot be read, a model cannot be loaded, or the models do not fit each other or `scale`.
+    """
+    pixels = as_pixels(image)
+    network, autoencoder = load_pair(adapter, codec, scale, device)
+    result = upscale_tensor(network, autoencoder, to_tensor(pixels).to(autoencoder.shift.device), scale, tile)
+    return Image.fromarray(to_uint8(result))
+
+
 @torch.inference_mode()
 def upscale_latents(
     adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor, scale: int, tile: int | None = None
 ) -> Tensor:
     """Return normalised latents (N, C, H, W) enlarged to (N, C, H*scale, W*scale), in the codec's normalised space.
+
+    >>> adapter, codec = load_pair("lua-tiny-d16", device="cpu")
+    >>> upscale_latents(adapter, codec, torch.zeros(1, 16, 6, 9), scale=4).shape
+    torch.Size([1, 16, 24, 36])
 
     Args:
         adapter: Its own space (`normalised` or `raw`) is converted to and from.
@@ -44,6 +117,9 @@ def upscale_latents(
         latents: Any H and W.
         scale: One of the adapter's scales.
         tile: Side in latents of the tiles of the input; None takes it whole.
+
+    Raises:
+        UserError: Adapter and codec do not share a latent space, or there is no head for `scale`.
     """
     check_pair(adapter, codec)
     raw = adapter.config.space == "raw"
@@ -61,7 +137,7 @@ def out_of_range(adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor) -
 
 
 @torch.inference_mode()
-def upscale_image(
+def upscale_tensor(
     adapter: LatentUpscaler, codec: LatentCodec, image: Tensor, scale: int, tile: int | None = 1024
 ) -> Tensor:
     """Return a photograph (N, 3, H, W) in [-1, 1] enlarged to (N, 3, H*scale, W*scale), clamped to [-1, 1].
@@ -93,11 +169,11 @@ def upscale_image(
 class UpscaledPipeline:
     """A diffusers pipeline with an adapter before its decoder: called as that pipeline, it returns larger images.
 
-    ```python
-    pipe = FluxPipeline.from_pretrained("black-forest-labs/FLUX.1-Krea-dev")
-    adapter = LatentUpscaler.from_pretrained("vaskers5/LUA-FLUX")
-    image = UpscaledPipeline(pipe, adapter, scale=2)("a lighthouse in a storm").images[0]
-    ```
+    >>> from lua_lightning.generators.generator import Generator
+    >>> pipe = Generator.from_pretrained("tiny-sdxl").pipe  # or any loaded SDXL, SD3, FLUX or FLUX.2 pipeline
+    >>> upscaled = UpscaledPipeline(pipe, LatentUpscaler.from_pretrained("lua-tiny-d16"), scale=2)
+    >>> upscaled("a lighthouse in a storm", height=64, width=96, num_inference_steps=1).images[0].size
+    (192, 128)
 
     Args:
         pipe: A pipeline of a class in `generators.FAMILIES`, with its autoencoder.

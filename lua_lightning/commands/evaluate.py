@@ -1,39 +1,43 @@
 """`lua-lightning evaluate`: the closing table of a training run, for any adapter."""
 
+import argparse
 import json
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
-from lua_lightning.config import RunConfig, load_config
-from lua_lightning.evaluation.intervals import CropScores, intervals, summarise
-from lua_lightning.evaluation.perceptual import available
-from lua_lightning.evaluation.scoring import evaluate_crops
-from lua_lightning.evaluation.tables import print_scores
-from lua_lightning.models.adapter import LatentUpscaler
-from lua_lightning.models.codec import LatentCodec
-from lua_lightning.pairs.cache import build_cache
-from lua_lightning.pairs.dataset import PairDataset
-from lua_lightning.pairs.photos import PhotoSet, Split
-from lua_lightning.pipeline import check_pair
+from lua_lightning.commands.choices import SETTINGS_HINT, SPLITS, models
+from lua_lightning.commands.command import Command, add_settings
 
 
-def measure(source: str | Path, config: RunConfig, split: Split) -> list[CropScores]:
-    """Return the scores of an adapter, and of the rivals beside it, on every crop of one split of a run's photographs.
-
-    Raises:
-        UserError: The adapter does not fit the run's codec, or the split is empty.
-    """
-    adapter = LatentUpscaler.from_pretrained(source)
-    codec = LatentCodec.from_pretrained(config.cache.codec)
-    check_pair(adapter, codec)
-    pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), split)
-    return evaluate_crops(adapter, codec, DataLoader(pairs, batch_size=4), adapter.config.scales, available())
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lua-lightning evaluate`."""
+    parser.add_argument("adapter", nargs="?", default="lua-tiny-d16", help="name, folder, file or hub id")
+    default = Path("experiments/stage1.yaml")
+    parser.add_argument(
+        "experiment", nargs="?", type=Path, default=default, help="YAML file whose photographs and codec are used"
+    )
+    add_settings(parser, "settings that override the file's, such as data.photos=data/mine")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="photographs to measure on")
 
 
-def main(source: str, experiment: Path, overrides: list[str], split: Split) -> None:
-    """Measure the adapter on one split of an experiment's cache; print a table and one JSON line."""
-    crops = measure(source, load_config(RunConfig, experiment, overrides), split)
-    print_scores(summarise(crops), f"{source} on {len(crops)} {split} crops")
+def run(options: argparse.Namespace) -> None:
+    """Measure the adapter on one split of an experiment's crops; print a table and one JSON line."""
+    from lua_lightning.config import RunConfig, load_config
+    from lua_lightning.evaluation.held_out import measure
+    from lua_lightning.evaluation.intervals import intervals, summarise
+    from lua_lightning.evaluation.tables import print_scores
+
+    split = options.split
+    crops = measure(options.adapter, load_config(RunConfig, options.experiment, options.overrides), split)
+    print_scores(summarise(crops), f"{options.adapter} on {len(crops)} {split} crops")
     tracked = {f"{split}/{name}": vars(estimate) for name, estimate in intervals(crops).items()}
-    print(json.dumps({"adapter": source, "crops": len(crops), **tracked}))
+    print(json.dumps({"adapter": options.adapter, "crops": len(crops), **tracked}))
+
+
+COMMAND = Command(
+    "evaluate",
+    "Measure an adapter on held-out photographs.",
+    "lua-lightning evaluate lua-tiny-d16 experiments/stage1.yaml --split val",
+    add_arguments,
+    run,
+    lambda: f"{models()}\n\n{SETTINGS_HINT}",
+)

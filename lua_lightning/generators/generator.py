@@ -65,6 +65,10 @@ class Generator:
     Every image has its own seed and its own pass through the network, so it is the same image in any batch and on any
     share of the work. Noise is drawn on the CPU: the same on every device.
 
+    >>> generator = Generator.from_pretrained("tiny-sdxl")
+    >>> generator.latents(["a mountain lake"], seeds=[0], height=64, width=96, steps=1).shape
+    torch.Size([1, 16, 8, 12])
+
     Attributes:
         facts: Its settings: native size, steps, guidance, sizes it is enlarged to.
         pipe: The diffusers pipeline.

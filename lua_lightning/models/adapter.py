@@ -130,7 +130,12 @@ class ScaleHead(nn.Module):
 
 
 class LatentUpscaler(SwinTrunk):
-    """Enlarge latents 2 or 4 times in one pass, in the space that `config.space` names."""
+    """Enlarge latents 2 or 4 times in one pass, in the space that `config.space` names.
+
+    >>> adapter = LatentUpscaler.from_pretrained("lua-tiny-d16")
+    >>> adapter(torch.zeros(1, 16, 6, 9), scale=2).shape
+    torch.Size([1, 16, 12, 18])
+    """
 
     def __init__(self, config: AdapterConfig) -> None:
         num_heads = (config.num_heads,) * len(config.depths)

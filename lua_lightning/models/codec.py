@@ -13,33 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.models.known_codecs import KNOWN, PIXELS
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
 from lua_lightning.models.pretrained import CONFIG_NAME, find_pretrained, read_config, state_dict_sha256
 from lua_lightning.models.tiny_autoencoder import TinyAutoencoder, holds_weights
 from lua_lightning.tiling import tiled
 
 OVERLAP = 16  # latents that neighbouring tiles share
-PIXELS = "rgb"  # the codec that leaves images as they are
-
-
-@dataclass(frozen=True)
-class KnownCodec:
-    """Where the weights of a codec known by name are published."""
-
-    repo: str
-    subfolder: str | None = None
-
-
-KNOWN = {
-    "sdxl": KnownCodec("madebyollin/sdxl-vae-fp16-fix"),
-    "sd3": KnownCodec("stabilityai/stable-diffusion-3-medium-diffusers", "vae"),
-    "flux": KnownCodec("black-forest-labs/FLUX.1-Krea-dev", "vae"),
-    "flux2": KnownCodec("black-forest-labs/FLUX.2-dev", "vae"),
-    "taesdxl": KnownCodec("madebyollin/taesdxl"),
-    "taesd3": KnownCodec("madebyollin/taesd3"),
-    "taef1": KnownCodec("madebyollin/taef1"),
-    "taef2": KnownCodec("madebyollin/taef2"),
-}
 
 
 @dataclass(frozen=True)
@@ -160,6 +140,11 @@ class LatentCodec(nn.Module):
     dtype. The autoencoder computes in its own dtype, also under autocast, because bfloat16 spoils the gradients of a
     float32 decoder; one that asks for it (`force_upcast`, SDXL's) computes in float32 where it is kept in float16. Its
     weights never train; `decode` lets gradients through to the latents.
+
+    >>> codec = LatentCodec.from_pretrained("tiny-d16")
+    >>> latents = codec.encode(torch.zeros(1, 3, 48, 64))
+    >>> latents.shape, codec.decode(latents).shape
+    (torch.Size([1, 16, 6, 8]), torch.Size([1, 3, 48, 64]))
 
     Attributes:
         channels: Latent channels.

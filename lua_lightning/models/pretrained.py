@@ -11,23 +11,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
-from lua_lightning.zoo import ZOO
+from lua_lightning.zoo import ZOO, zoo_names
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 COMPUTED_BUFFERS = ("attn_mask", "relative_position_index")  # SwinIR's, which hold no learned values
 
 
-def zoo_names() -> list[str]:
-    """Return the names of the models that ship inside the package."""
-    return sorted(path.parent.name for path in ZOO.glob(f"*/{CONFIG_NAME}"))
-
-
 def find_pretrained(source: str | Path, revision: str | None = None, subfolder: str | None = None) -> Path:
     """Return the local folder that holds `config.json` and weights for `source`.
 
     Args:
-        source: A zoo name (see `zoo_names`), a local folder, or a Hugging Face repository id.
+        source: A zoo name (see `zoo.zoo_names`), a local folder, or a Hugging Face repository id.
         revision: Commit, branch or tag of a hub repository.
         subfolder: Folder inside the repository or local folder, such as `vae`.
 

@@ -1,4 +1,4 @@
-"""`lua-lightning sweep`: plan, train what is missing, compare."""
+"""A sweep from its file to its comparison: plan, train what is missing, compare."""
 
 import argparse
 import importlib.util

@@ -1,10 +1,8 @@
-"""Search loss weights with Optuna's TPE: `python -m lua_lightning.sweeps.search experiments/searches/losses.yaml`."""
+"""The search for loss weights with Optuna's TPE sampler."""
 
-import argparse
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,31 +248,22 @@ def print_card(report: Mapping[str, Any]) -> None:
     console.print(f"ready to train: make train CHAIN={report['chain']}", soft_wrap=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a search; the last line of stdout is one JSON object."""
-    parser = argparse.ArgumentParser(prog="lua_lightning.sweeps.search", description=__doc__)
-    parser.add_argument("search", type=Path, help="YAML file, such as experiments/searches/losses.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of every trial, as of a chain")
-    parser.add_argument("--trials", type=int, help="finished trials to end with (default: the file's)")
-    options = parser.parse_intermixed_args(arguments)
+def run_search(path: Path, overrides: Sequence[str] = (), trials: int | None = None) -> dict[str, Any]:
+    """Run what is missing of a search file and return its closing numbers.
+
+    Args:
+        path: The search file.
+        overrides: Settings of every trial, over the file's.
+        trials: Finished trials to end with, in place of the file's.
+
+    Raises:
+        UserError: A setting is wrong, or another process runs the same search.
+    """
     quiet()
+    search = Search(path, overrides, trials)
+    search.folder.mkdir(parents=True, exist_ok=True)
     try:
-        if options.trials is not None and options.trials < 1:
-            raise UserError(f"--trials {options.trials} must be 1 or more")
-        search = Search(options.search, options.overrides, options.trials)
-        search.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(search.folder / "lock", timeout=0):
-                report = run(search)
-        except Timeout as error:
-            raise UserError(f"{search.folder} is being searched by another process: wait for it, or stop it") from error
-    except UserError as error:
-        print(f"lua_lightning.sweeps.search: {error}", file=sys.stderr)
-        return 2
-    print_card(report)
-    print(json.dumps(report))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        with FileLock(search.folder / "lock", timeout=0):
+            return run(search)
+    except Timeout as error:
+        raise UserError(f"{search.folder} is being searched by another process: wait for it, or stop it") from error

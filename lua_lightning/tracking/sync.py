@@ -1,17 +1,13 @@
-"""`lua-lightning sync`: send a run's records that MLflow has not received."""
+"""Send a run's records that MLflow has not received."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lua_lightning.errors import UserError
 from lua_lightning.tracking.address import tracking_uri
+from lua_lightning.tracking.connection import unknown_run
 from lua_lightning.tracking.delivery import connect, explained
 from lua_lightning.tracking.spool import Spool
-
-if TYPE_CHECKING:  # importing MLflow takes seconds
-    pass
-from lua_lightning.tracking.connection import unknown_run
 
 
 def sync(folder: str | Path) -> int:

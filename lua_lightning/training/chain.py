@@ -1,9 +1,8 @@
-"""`lua-lightning chain`: several stages in a row, each from the averaged weights of the one before."""
+"""A chain: several stages in a row, each from the averaged weights of the one before."""
 
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -269,12 +268,3 @@ def _cell(entry: dict[str, Any], metric: Metric) -> str:
     shown, sign = (entry["difference"], "+") if "difference" in entry else (entry, "")
     low, high = (metric.fine(shown[key], sign) for key in ("low", "high"))
     return f"{metric.text(entry['value'])}\n[dim]{low} to {high}[/dim]"
-
-
-def main(path: Path, overrides: list[str], resume: bool, folder: Path | None = None) -> None:
-    """Run `lua-lightning chain`."""
-    report = run_chain(path, overrides, resume, folder)
-    if report:
-        print_report(report)
-        print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)
-        print(json.dumps(report))

@@ -1,4 +1,4 @@
-"""`lua-lightning train`: one run from configuration to adapter folder, card and JSON line."""
+"""One training run from configuration to adapter folder, card and JSON line."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.config import RunConfig, to_yaml
 from lua_lightning.environment import native_bf16, run_info
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import write_scores
@@ -240,14 +240,3 @@ def print_card(results: dict[str, Any]) -> None:
         f"{results['images_per_second']:.1f} images/s; adapter in {results['adapter']}; `make mlflow-ui` shows the run",
         file=sys.stderr,
     )
-
-
-def main(path: Path, overrides: list[str], resume: str | None, folder: Path | None = None) -> None:
-    """Run `lua-lightning train`; `folder` is the run's own, begun there or gone on with."""
-    config = load_config(RunConfig, path, overrides)
-    if folder is not None and (folder / CONFIG).is_file():
-        resume = str(folder)
-    results = train(config, resume, folder)
-    if is_rank_zero():
-        print_card(results)
-        print(json.dumps(results))

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 
-from lua_lightning.config import load_config
 from lua_lightning.evaluation.fidelity import mean_psnr
 from lua_lightning.evaluation.registry import METRICS
 from lua_lightning.images import downscale, read_image, to_tensor
@@ -18,29 +17,9 @@ from lua_lightning.models.patch_autoencoder import PatchAutoencoder, PatchAutoen
 from lua_lightning.pairs.crops import detail_map, dihedral, draw_apart, draw_positions
 from lua_lightning.pairs.photos import PhotoSet, Split
 from lua_lightning.training.cards import codec_card, write_card
+from lua_lightning.training.zoo_config import CodecTrainingConfig
 
 PSNR = METRICS["psnr"]
-
-
-@dataclass
-class CodecTrainingConfig:
-    """One run of `lua-lightning train-codec`."""
-
-    out: str = "lua_lightning/zoo/tiny-d16"  # folder that receives config.json, weights and results.json
-    photos: str = "data/photos"  # folder with the photographs' manifest.json
-    latent_channels: int = 16
-    width: int = 128  # channels of the residual networks
-    encoder_blocks: int = 3  # 0: a linear encoder
-    decoder_blocks: int = 5
-    steps: int = 4000
-    batch_size: int = 8  # crops per step
-    crop_px: int = 128  # side of a training crop, pixels
-    learning_rate: float = 4e-4  # at 1e-3 the residual networks may lose all they gain, whatever the channels
-    latent_noise: float = 0.02  # standard deviation of the noise added to normalised latents, so that codes stay smooth
-    max_reduction: int = 4  # photographs are also shown reduced 2x ... this much, as the adapter's inputs are
-    pca_patches: int = 400_000
-    bf16: bool = False  # train under bfloat16 autocast; three times as fast where the processor has such units
-    seed: int = 0
 
 
 def load_pyramids(photos: PhotoSet, split: Split, crop: int, max_reduction: int) -> list[Tensor]:
@@ -176,8 +155,3 @@ def train_codec(config: CodecTrainingConfig) -> dict:
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     write_card(folder, codec_card(folder.name, results, photos))
     return results
-
-
-def main(path: Path, overrides: list[str]) -> None:
-    """Run `lua-lightning train-codec`: print the results as one JSON line."""
-    print(json.dumps(train_codec(load_config(CodecTrainingConfig, path, overrides))))

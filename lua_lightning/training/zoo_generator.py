@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from diffusers import StableDiffusionXLPipeline
 from rich.progress import track
 from torch import Tensor
 
-from lua_lightning.config import load_config
 from lua_lightning.errors import UserError
 from lua_lightning.generators.tiny_sdxl import TinySDXLConfig, build_tiny_sdxl, parameters
 from lua_lightning.images import read_image, resize, to_tensor
@@ -21,33 +20,11 @@ from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.training.averaging import warmed_up
 from lua_lightning.training.cards import generator_card, write_card
+from lua_lightning.training.zoo_config import GeneratorTrainingConfig
 
 UNKNOWN = "a photograph"  # caption of a photograph that has none
 SCENE_JITTER = 0.1  # how far the square of a scene varies in size and place, as a share
 PARTS = ("unet", "text_encoder", "text_encoder_2")
-
-
-@dataclass
-class GeneratorTrainingConfig:
-    """One run of `lua-lightning train-generator`."""
-
-    out: str = "lua_lightning/zoo/tiny-sdxl"  # folder that receives the pipeline, results.json and the card
-    state: str = "runs/zoo/tiny-sdxl.pt"  # where an unfinished training is kept, to go on with
-    photos: str = "data/photos"  # folder with the photographs' manifest.json
-    captions: str = "data/captions.json"  # caption of each photograph by file name
-    codec: str = "tiny-d16"
-    steps: int = 6000
-    batch_size: int = 16  # images of 256 px in a step; a step of 512 px images has a quarter of it
-    large_share: float = 0.2  # of the steps that train on 512 px
-    variants: int = 32  # crops per photograph, of each kind, that are encoded beforehand
-    local_share: float = 0.25  # of the images that are a part of a larger view and say so in their micro-conditioning
-    learning_rate: float = 8e-4
-    warmup_steps: int = 200
-    ema_decay: float = 0.999
-    caption_dropout: float = 0.1  # share of images trained without a prompt, for classifier-free guidance
-    bf16: bool = False  # bfloat16 autocast, on processors that have such units
-    checkpoint_every: int = 200  # steps
-    seed: int = 0
 
 
 class View(NamedTuple):
@@ -241,8 +218,3 @@ def train_generator(config: GeneratorTrainingConfig, sizes: TinySDXLConfig | Non
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     write_card(folder, generator_card(folder.name, results, photos))
     return results
-
-
-def main(path: Path, overrides: list[str]) -> None:
-    """Run `lua-lightning train-generator`: print the record as one JSON line."""
-    print(json.dumps(train_generator(load_config(GeneratorTrainingConfig, path, overrides))))

@@ -15,9 +15,10 @@ from lua_lightning.images import downscale, to_tensor
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
-from lua_lightning.models.pretrained import WEIGHTS_NAME, ZOO, zoo_names
+from lua_lightning.models.pretrained import WEIGHTS_NAME
 from lua_lightning.models.skip import enlarge
 from lua_lightning.training.cards import read_history
+from lua_lightning.zoo import ZOO, zoo_adapters, zoo_autoencoders, zoo_names
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,9 @@ def test_an_adapter_beats_bicubic(name, photographs, scale):
     assert ours["psnr"].mean() < rivals["psnr_ceiling"].mean()
     if (name, scale) != ("tiny-d4", 4):
         assert ours["psnr"].mean() > rivals["psnr_pixel_bicubic"].mean()
+
+
+def test_the_models_are_listed_by_kind():
+    assert set(zoo_adapters()) >= {"lua-tiny-d16", "lua-tiny-d4", "lsr-tiny-d16", "swinir-tiny"}
+    assert set(zoo_autoencoders()) >= {"tiny-d16", "tiny-d4"}
+    assert sorted([*zoo_adapters(), *zoo_autoencoders()]) == zoo_names()

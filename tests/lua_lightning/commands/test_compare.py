@@ -50,7 +50,7 @@ def test_test_photographs_are_measured_once(tmp_path, monkeypatch, capsys):
         offset = 0.5 if adapter.is_relative_to(folders[1]) else 0.0
         return [CropScores(n, n, {"x2/psnr": 30.0 + n + offset}) for n in range(3)]
 
-    monkeypatch.setattr("lua_lightning.commands.compare.measure", measure)
+    monkeypatch.setattr("lua_lightning.training.comparison.measure", measure)
     for folder in folders:
         (folder / "config.yaml").write_text("name: one\n")
     for _ in range(2):

@@ -13,7 +13,7 @@ from lua_lightning.cli import main
 from lua_lightning.commands.upscale import SMALLEST_TILE
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.pipeline import check_pair, upscale_image, upscale_latents
+from lua_lightning.pipeline import check_pair, upscale_latents, upscale_tensor
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def upscale(adapter_folder, codec_folder, *arguments):
 @pytest.mark.parametrize("scale", [2, 4])
 def test_any_size_becomes_exactly_scale_times_as_large(adapter, codec, size, scale):
     image = torch.rand(1, 3, *size) * 2 - 1
-    result = upscale_image(adapter, codec, image, scale)
+    result = upscale_tensor(adapter, codec, image, scale)
     assert result.shape == (1, 3, size[0] * scale, size[1] * scale)
     assert result.abs().max() <= 1
 
@@ -56,14 +56,14 @@ def test_an_image_of_whole_latents_is_encoder_adapter_decoder(adapter, codec):
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         expected = codec.decode(adapter(codec.encode(image), 2)).clamp(-1, 1)
-    torch.testing.assert_close(upscale_image(adapter, codec, image, 2), expected)
+    torch.testing.assert_close(upscale_tensor(adapter, codec, image, 2), expected)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_smallest_tiles_give_nearly_the_whole(adapter, codec, scale):
     image = torch.rand(1, 3, 200, 144) * 2 - 1
-    whole = upscale_image(adapter, codec, image, scale, tile=None)
-    assert (upscale_image(adapter, codec, image, scale, tile=SMALLEST_TILE) - whole).abs().mean() < 0.02
+    whole = upscale_tensor(adapter, codec, image, scale, tile=None)
+    assert (upscale_tensor(adapter, codec, image, scale, tile=SMALLEST_TILE) - whole).abs().mean() < 0.02
 
 
 def test_an_adapter_of_raw_latents_is_given_raw_latents(adapter, codec):
@@ -145,15 +145,15 @@ def test_4096_pixels_need_less_than_3_gib(tmp_path, side, scale):
 
 def test_latents_beyond_the_trained_range_are_reported(adapter, codec, caplog):
     image = torch.rand(1, 3, 64, 64) * 2 - 1
-    upscale_image(adapter, codec, image, 2)  # the range is not known: nothing to say
+    upscale_tensor(adapter, codec, image, 2)  # the range is not known: nothing to say
     with torch.no_grad():
         latents = adapter(codec.encode(image), 2)
     known = LatentUpscaler(adapter.config).eval()
     known.load_state_dict(adapter.state_dict())
     known.set_latent_range([float(latents.min())] * 4, [float(latents.max())] * 4)
-    upscale_image(known, codec, image, 2)
+    upscale_tensor(known, codec, image, 2)
     assert not caplog.records
     known.set_latent_range([-0.1] * 4, [0.1] * 4)
-    upscale_image(known, codec, image, 2)
+    upscale_tensor(known, codec, image, 2)
     share = float((latents.abs() > 0.1).float().mean())
     assert f"{100 * share:.1f} % of the enlarged latents lie beyond" in caplog.text

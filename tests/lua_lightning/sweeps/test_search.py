@@ -8,11 +8,12 @@ import optuna
 import pytest
 import yaml
 
+from lua_lightning.cli import main
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.sweeps import search as module
 from lua_lightning.sweeps.objective import distances
-from lua_lightning.sweeps.search import Search, main
+from lua_lightning.sweeps.search import Search
 from lua_lightning.training.chain import load_chain
 
 
@@ -46,14 +47,14 @@ def test_a_search_goes_on_where_it_was_stopped_and_ends_with_a_chain(search_file
 
     monkeypatch.setattr(module, "distances", measure)
     with pytest.raises(KeyboardInterrupt):
-        main([str(path)])
+        main(["search", str(path)])
     folder = Search(path).folder
     storage = f"sqlite:///{folder / 'optuna.db'}"
     interrupted = optuna.load_study(study_name="small", storage=storage).trials[1]
     trained = {found: found.stat().st_mtime for found in folder.glob("trial-*/results.json")}
     assert len(trained) == 2
 
-    assert main([str(path)]) == 0
+    assert main(["search", str(path)]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert len(measured) == 5  # four trials, one of them measured again
     assert measured[2] == measured[1]
@@ -80,7 +81,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_ends_with_a_chain(search_file
     assert run.train.steps == 1800  # the base's own length,
     assert run.cache == Search(path).last.cache  # on the search's own data
 
-    assert main([str(path), "--trials", "4"]) == 0  # nothing left to do
+    assert main(["search", str(path), "--trials", "4"]) == 0  # nothing left to do
     assert len(measured) == 5
 
 
@@ -106,10 +107,10 @@ def test_the_distances_of_latent_bicubic_are_one_and_better_is_lower(settings, c
     ],
 )
 def test_what_is_wrong_is_refused(search_file, content, message, capsys):
-    assert main([str(search_file(**content))]) == 2
+    assert main(["search", str(search_file(**content))]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_options_and_settings_may_mix(search_file, capsys):
-    assert main([str(search_file()), "train.steps=4", "--trials", "0", "seed=3"]) == 2
+    assert main(["search", str(search_file()), "train.steps=4", "--trials", "0", "seed=3"]) == 2
     assert "--trials 0 must be 1 or more" in capsys.readouterr().err

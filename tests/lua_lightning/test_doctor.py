@@ -12,9 +12,9 @@ import psutil
 import pytest
 import torch
 
+from lua_lightning import doctor as doctor_module
 from lua_lightning import environment
-from lua_lightning.commands import doctor as doctor_module
-from lua_lightning.commands.doctor import doctor, photographs, tracking_address, versions
+from lua_lightning.doctor import doctor, photographs, tracking_address, versions
 from lua_lightning.environment import cpu_has_bf16, memory
 from lua_lightning.tracking import address
 
@@ -155,7 +155,7 @@ def test_bf16_agrees_with_lscpu():
 
 def test_the_report_is_quick_to_load():
     """Lightning and MLflow take ten seconds and more to import on a slow machine."""
-    code = "import sys, lua_lightning.commands.doctor; print({'lightning', 'mlflow', 'diffusers'} & sys.modules.keys())"
-    root = Path(doctor_module.__file__).parents[2]
+    code = "import sys, lua_lightning.doctor; print({'lightning', 'mlflow', 'diffusers'} & sys.modules.keys())"
+    root = Path(doctor_module.__file__).parents[1]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"

@@ -1,0 +1,40 @@
+"""`lua-lightning chain`: several stages in a row, each from the weights of the one before."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from lua_lightning.commands.choices import settings_hint
+from lua_lightning.commands.command import Command, add_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lua-lightning chain`."""
+    parser.add_argument("chain", type=Path, help="YAML file, such as experiments/chains/full.yaml")
+    add_settings(parser, "settings of every stage, such as train.steps=500, or of one: stage3:train.steps=500")
+    parser.add_argument("--resume", action="store_true", help="resume the newest unfinished chain of that name")
+    parser.add_argument(
+        "--folder", type=Path, help="the chain's folder; an unfinished chain found there is resumed (default: by name)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train the stages, print the closing table on stderr and one JSON line on stdout."""
+    from lua_lightning.training.chain import print_report, run_chain
+
+    report = run_chain(options.chain, options.overrides, options.resume, options.folder)
+    if report:  # empty on every process but the first
+        print_report(report)
+        print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)
+        print(json.dumps(report))
+
+
+COMMAND = Command(
+    "chain",
+    "Train several stages in a row, each from the weights of the one before.",
+    "lua-lightning chain experiments/chains/full.yaml stage1:train.steps=500",
+    add_arguments,
+    run,
+    settings_hint,
+)

@@ -1,0 +1,53 @@
+"""`lua-lightning train`: one run from an experiment file to an adapter folder."""
+
+import argparse
+import json
+from pathlib import Path
+
+from lua_lightning.commands.command import Command, add_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lua-lightning train`."""
+    parser.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
+    add_settings(parser, "settings that override the file's, such as train.steps=500")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", metavar="RUN", help="resume RUN, or the newest unfinished run of that name"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="the run's folder; an unfinished run found there is resumed (default: by name)"
+    )
+
+
+def details() -> str:
+    """Return every setting of an experiment file, by group."""
+    from lua_lightning.config import RunConfig
+    from lua_lightning.settings import settings_text
+
+    return settings_text("settings, with their defaults", RunConfig)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, print the closing table on stderr and one JSON line on stdout."""
+    from lua_lightning.config import RunConfig, load_config
+    from lua_lightning.training.runs import CONFIG
+    from lua_lightning.training.train import is_rank_zero, print_card, train
+
+    config = load_config(RunConfig, options.experiment, options.overrides)
+    resume = options.resume
+    if options.folder is not None and (options.folder / CONFIG).is_file():
+        resume = str(options.folder)
+    results = train(config, resume, options.folder)
+    if is_rank_zero():
+        print_card(results)
+        print(json.dumps(results))
+
+
+COMMAND = Command(
+    "train",
+    "Train an adapter from an experiment file.",
+    "lua-lightning train experiments/stage1.yaml train.steps=500",
+    add_arguments,
+    run,
+    details,
+)
