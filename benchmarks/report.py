@@ -14,16 +14,19 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
+from rich.console import Console
 
 from baselines.clock import PHASES
 from lua_lightning.evaluation.intervals import Estimate
+from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
-from lua_lightning.evaluation.tables import markdown_table
+from lua_lightning.evaluation.tables import markdown_table, plain_table
 
 PAGE = Path(__file__).parent / "report.template.html"
 SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
 QUALITY = 93
+PLOTTED = ("psnr", EFFNET, "patch-kid/effnet-lite0")  # the first that both a time and a value are known of
 COST = ("seconds", "peak_memory_mib")  # metrics that the generation track has beside those of its images
 
 
@@ -159,13 +162,12 @@ def shown_metric(name: str) -> dict[str, Any]:
     }
 
 
-def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], prompts: Sequence[str], figure: Path) -> str:
+def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figure: Path) -> str:
     """Return the HTML file: it needs no network and no other file.
 
     Args:
         results: As `results.json` holds them.
         images: Files of each method, in the order of prompts.
-        prompts: Texts.
         figure: PNG of the plot.
     """
     tables = []
@@ -178,7 +180,7 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], promp
         "about": {row["method"]: row_of(row["method"]).about for row in results["rows"]},
         "start": [LATENT_BICUBIC, LUA],
         "phases": PHASES,
-        "prompts": prompts[:SHOWN_PROMPTS],
+        "prompts": results["prompts"][:SHOWN_PROMPTS],
         "images": {name: [data_uri(path) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()},
         "unavailable": reasons(results),
     }
@@ -189,3 +191,39 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], promp
         figure="data:image/png;base64," + base64.b64encode(figure.read_bytes()).decode(),
         data=json.dumps(content).replace("</", "<\\/"),
     )
+
+
+def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, Path]:
+    """Write results, table, plot and page into a benchmark's folder, and return where they are."""
+    paths = {
+        "results": folder / "results.json",
+        "table": folder / "results.md",
+        "plot": folder / "fidelity.png",
+        "report": folder / "report.html",
+    }
+    paths["results"].write_text(json.dumps(results, indent=1) + "\n")
+    paths["table"].write_text(markdown(results))
+    metric = next((name for name in PLOTTED if joined(results, name)), None)
+    if metric:
+        plot(results, metric).savefig(paths["plot"])
+    paths["report"].write_text(page(results, images, paths["plot"]))
+    return paths
+
+
+def print_card(results: Mapping[str, Any]) -> None:
+    """Print both tracks on stderr."""
+    console = Console(stderr=True)
+    for track in ("reconstruction", "generation"):
+        rows = [row for row in results["rows"] if row["track"] == track]
+        names = [name for name in columns_of(rows) if metric_of(name).key not in ("fid", "patch-fid")][:4]
+        costs = COST if track == "generation" else ()
+        heads = [label_of(name) for name in (*names, *costs)]
+        table = plain_table(f"{track}, {results['size']} px", "method", heads)
+        for row in rows:
+            cells = [cell(row, name, interval=False) for name in names]
+            table.add_row(row["method"], *cells, *(cost(row) if costs else ()))
+        console.print(table)
+    for name, reason in results["failures"].items():
+        console.print(f"{name}: {reason}")
+    if results["remark"]:
+        console.print(f"These are {results['remark']}.")

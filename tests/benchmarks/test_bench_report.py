@@ -80,7 +80,7 @@ def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
     for method in ("lua", "latent-bicubic"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / f"{method}.png")
         images[method] = [tmp_path / f"{method}.png"]
-    text = page(RESULTS, images, ["a lake <b>"], figure)
+    text = page({**RESULTS, "prompts": ["a lake <b>"]}, images, figure)
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     data = json.loads(re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1])
     assert data["prompts"] == ["a lake <b>"]

@@ -40,7 +40,9 @@ def opened(driver, tmp_path):
     for name, colour in COLOURS.items():
         Image.new("RGB", (64, 64), colour).save(tmp_path / f"{name}.png")
         images[name] = [tmp_path / f"{name}.png"] * 2
-    (tmp_path / "report.html").write_text(page(RESULTS, images, ["a lake", "a hill"], tmp_path / "plot.png"))
+    (tmp_path / "report.html").write_text(
+        page({**RESULTS, "prompts": ["a lake", "a hill"]}, images, tmp_path / "plot.png")
+    )
     driver.get(f"file://{tmp_path}/report.html")
     return driver
 
