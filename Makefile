@@ -83,6 +83,10 @@ bench-phases: setup ## seconds per phase and peak memory of every method at 512,
 bench-speed: setup ## the same on SDXL's true graph with random weights (a small one of the same graph without a GPU)
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
+.PHONY: gpu-check
+gpu-check: setup ## check and measure everything on this machine's GPU, without network, in ten minutes at most
+	@$(BIN)/python -m benchmarks.gpu_check $(ARGS)
+
 .PHONY: contact-sheet
 contact-sheet: setup ## remake the picture of what every method makes of three prompts
 	@$(BIN)/python -m docs.contact_sheet
@@ -112,6 +116,10 @@ docs: data ## remake the README's table and picture from the shipped models
 docs-benchmark: bench-512 bench-1024 bench-2048 ## remake the README's benchmark table and the report's picture (needs chromium)
 	@$(BIN)/python -m docs.benchmark_tables
 
+.PHONY: docs-settings
+docs-settings: setup ## remake docs/settings.md from the settings' own explanations
+	@$(BIN)/python -m docs.settings_page
+
 .PHONY: docs-ablations
 docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here
 	@$(BIN)/python -m docs.ablation_tables
@@ -133,6 +141,13 @@ zoo-adapters: data ## rebuild the embedded adapters lua-tiny-d16 and lua-tiny-d4
 .PHONY: zoo-generator
 zoo-generator: data ## rebuild the embedded generator tiny-sdxl (started again, it goes on)
 	$(RUN) train-generator experiments/zoo/tiny-sdxl.yaml photos=$(PHOTOS)
+
+.PHONY: zoo-flux2
+zoo-flux2: data ## rebuild the FLUX.2 adapters (LUA_LIGHTNING_TAEF2=folder, MINUTES=9 for both, RESUME=1 goes on)
+	$(RUN) chain experiments/zoo/lua-flux2-small.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume) \
+		$(if $(MINUTES),--minutes $(shell awk "BEGIN {print $(MINUTES) * 0.4}"))
+	$(RUN) chain experiments/zoo/lua-flux2-base.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume) \
+		$(if $(MINUTES),--minutes $(shell awk "BEGIN {print $(MINUTES) * 0.6}"))
 
 .PHONY: zoo-rivals
 zoo-rivals: data ## rebuild the embedded rivals of the adapter, lsr-tiny-d16 and swinir-tiny (RESUME=1 goes on)

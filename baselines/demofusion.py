@@ -23,16 +23,27 @@ class FusionSettings:
     """Settings of DemoFusion, as published; LSRNA has the same and more."""
 
     steps: int = 40
-    view_batch: int = 4  # windows or sub-latents that go through the network at once
-    stride_ratio: float = 0.5  # stride of the windows over their side
-    cosine_skip: float = 3.0  # exponent of the skip residual's fading
-    cosine_global: float = 1.0  # exponent of the dilated path's fading
-    cosine_blur: float = 1.0  # exponent of the blur's fading
-    sigma: float = 0.8  # largest standard deviation of the blur, in latents
-    jitter: bool = True  # shift the windows at random in each step
-    skip_weight: float = 1.0  # factor of the skip residual; 0 leaves it out
-    global_weight: float = 1.0  # factor of the dilated path; 0 leaves it out
-    low_memory: bool = False  # one view at a time
+    """Denoising steps of each phase."""
+    view_batch: int = 4
+    """Windows or sub-latents that go through the network at once."""
+    stride_ratio: float = 0.5
+    """Stride of the windows, as a share of their side."""
+    cosine_skip: float = 3.0
+    """Exponent of the cosine by which the skip residual fades."""
+    cosine_global: float = 1.0
+    """Exponent of the cosine by which the dilated path fades."""
+    cosine_blur: float = 1.0
+    """Exponent of the cosine by which the blur fades."""
+    sigma: float = 0.8
+    """Largest standard deviation of the blur, in latents."""
+    jitter: bool = True
+    """Whether the windows are shifted at random in each step."""
+    skip_weight: float = 1.0
+    """Factor of the skip residual. 0 leaves it out."""
+    global_weight: float = 1.0
+    """Factor of the dilated path. 0 leaves it out."""
+    low_memory: bool = False
+    """Whether views go through the network one at a time."""
 
 
 def fading(time: float, length: int) -> float:

@@ -12,8 +12,10 @@ from baselines.contract import Method, Start
 class DirectSettings:
     """Settings of sampling at the full size, as published."""
 
-    steps: int | None = None  # None: the generator's own, 30 for SDXL
-    eta: float = 1.0  # of DDIM
+    steps: int | None = None
+    """Denoising steps. null takes the generator's own number, 30 for SDXL."""
+    eta: float = 1.0
+    """Noise parameter of DDIM, in [0, 1]."""
 
 
 class Direct(Method):

@@ -11,7 +11,8 @@ from lua_lightning.models.adapter import LatentUpscaler
 class LsrSettings:
     """Settings of the latent super-resolver."""
 
-    weights: str = "lsr-tiny-d16"  # zoo name, folder or hub id of a LatentUpscaler with a LIIF head
+    weights: str = "lsr-tiny-d16"
+    """Latent super-resolver: the zoo name, folder or hub id of an adapter with a LIIF head."""
 
 
 class Lsr(Lua):

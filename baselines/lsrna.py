@@ -27,11 +27,17 @@ class LsrnaSettings(FusionSettings):
     """Settings of LSRNA-DemoFusion, as published."""
 
     steps: int = 50
+    """Denoising steps of the schedule."""
     view_batch: int = 8
-    inversion_depth: int = 30  # steps, of `steps`, that are run from the noised latents on
-    noise_low: float = 0.0  # standard deviation of the noise where there is no edge
-    noise_high: float = 1.2  # and where edges are densest
-    weights: str = LsrSettings.weights  # of the latent super-resolver
+    """Windows or sub-latents that go through the network at once."""
+    inversion_depth: int = 30
+    """How many of the steps are run, from the noised latents on."""
+    noise_low: float = 0.0
+    """Standard deviation of the noise where there is no edge."""
+    noise_high: float = 1.2
+    """Standard deviation of the noise where edges are densest."""
+    weights: str = LsrSettings.weights
+    """Latent super-resolver: the zoo name, folder or hub id of an adapter with a LIIF head."""
 
 
 def edge_density(image: Tensor, height: int, width: int) -> Tensor:

@@ -17,8 +17,10 @@ from baselines.lua import Lua
 class RefineSettings:
     """Settings of the diffusion pass that follows the adapter."""
 
-    strength: float = 0.3  # share of the schedule that is run again, in (0, 1]
-    steps: int | None = None  # of the whole schedule; None: the generator's own
+    strength: float = 0.3
+    """Share of the schedule that is run again, in (0, 1]."""
+    steps: int | None = None
+    """Denoising steps of the whole schedule. null takes the generator's own number."""
 
 
 class LuaRefine(Lua):

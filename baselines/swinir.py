@@ -17,8 +17,10 @@ from lua_lightning.tiling import tiled
 class SwinIRSettings:
     """Settings of pixel SwinIR."""
 
-    weights: str = "swinir-tiny"  # zoo name or folder of one trained here on `rgb`; or an official file, .pth
-    weights_x4: str | None = None  # official files have one scale each: the one for x4
+    weights: str = "swinir-tiny"
+    """Network: the zoo name or folder of one that was trained here on `rgb`, or an official .pth file for scale 2."""
+    weights_x4: str | None = None
+    """Official .pth file for scale 4, because official files have one scale each."""
 
 
 class SwinIRMethod(Method):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -64,10 +65,15 @@ def groups(schema: type, prefix: str = "") -> list[Group]:
         if isinstance(kind, type) and is_dataclass(kind):
             nested += groups(kind, f"{name}.")
         else:
-            spelled = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-            plain.append(Setting(name, spelled, _shown(_default(field)), texts.get(field.name, "")))
+            plain.append(Setting(name, _spelled(kind), _shown(_default(field)), texts.get(field.name, "")))
     summary = (inspect.getdoc(schema) or "").splitlines()[0]
     return [Group(prefix.rstrip("."), summary, tuple(plain)), *nested]
+
+
+def _spelled(kind: Any) -> str:
+    """Return a type as Python spells it, without the modules of classes."""
+    plain = isinstance(kind, type) and not hasattr(kind, "__args__")
+    return kind.__name__ if plain else re.sub(r"\b(?:\w+\.)+", "", str(kind))
 
 
 def _default(field: Field[Any]) -> Any:
@@ -110,7 +116,6 @@ def settings_markdown(schema: type) -> str:
 
 
 def _item(setting: Setting) -> str:
-    head = f"- `{setting.name}` (`{setting.kind}`, default `{setting.default}`)"
-    if not setting.default:
-        head = f"- `{setting.name}` (`{setting.kind}`, required)"
-    return "\n".join([head, *textwrap.wrap(setting.explanation, WIDTH, initial_indent="  ", subsequent_indent="  ")])
+    default = f"default `{setting.default}`" if setting.default else "required"
+    text = f"- `{setting.name}` (`{setting.kind}`, {default}): {setting.explanation}"
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -17,13 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", type=Path, help="the chain's folder; an unfinished chain found there is resumed (default: by name)"
     )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="time for the whole chain: each stage takes as many steps as fit its share (default: the files' steps)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Train the stages, print the closing table on stderr and one JSON line on stdout."""
     from lua_lightning.training.chain import print_report, run_chain
 
-    report = run_chain(options.chain, options.overrides, options.resume, options.folder)
+    report = run_chain(options.chain, options.overrides, options.resume, options.folder, minutes=options.minutes)
     if report:  # empty on every process but the first
         print_report(report)
         print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)

@@ -17,12 +17,19 @@ class TinySDXLConfig:
     """Sizes of the untrained pipeline."""
 
     latent_channels: int = 16
-    sample_size: int = 32  # native side in latents
-    block_out_channels: tuple[int, ...] = (64, 128, 128)  # of the UNet; divisible by 32
-    text_width: int = 64  # of each of the two text encoders
+    """Channels of the latents."""
+    sample_size: int = 32
+    """Native side, in latents."""
+    block_out_channels: tuple[int, ...] = (64, 128, 128)
+    """Channels of the UNet at each resolution; multiples of 32."""
+    text_width: int = 64
+    """Width of each of the two text encoders."""
     text_layers: int = 2
-    merges: int = 4000  # of CLIP's byte pair merges, the most frequent ones
-    time_embed_dim: int = 32  # of each of the six numbers of the micro-conditioning
+    """Layers of each of the two text encoders."""
+    merges: int = 4000
+    """How many of CLIP's byte pair merges the tokenizer keeps, the most frequent ones first."""
+    time_embed_dim: int = 32
+    """Width of the embedding of each of the six numbers of the micro-conditioning."""
 
 
 def clip_tokenizer(merges: int) -> CLIPTokenizer:

@@ -137,9 +137,9 @@ class LatentCodec(nn.Module):
     """A frozen autoencoder between images in [-1, 1] and normalised latents, the space the generator works in.
 
     `normalised = (raw - shift) * scale`, with the autoencoder's own factors, in float32 whatever the autoencoder's
-    dtype. The autoencoder computes in its own dtype, also under autocast, because bfloat16 spoils the gradients of a
-    float32 decoder; one that asks for it (`force_upcast`, SDXL's) computes in float32 where it is kept in float16. Its
-    weights never train; `decode` lets gradients through to the latents.
+    dtype. The autoencoder computes in its own dtype, also under a caller's autocast, because bfloat16 spoils the
+    gradients of a float32 decoder. One that asks for it (`force_upcast`, as SDXL's does) computes in float32 where it
+    is kept in float16. Its weights never train; `decode` lets gradients through to the latents.
 
     >>> codec = LatentCodec.from_pretrained("tiny-d16")
     >>> latents = codec.encode(torch.zeros(1, 3, 48, 64))
@@ -151,6 +151,7 @@ class LatentCodec(nn.Module):
         downscale: Pixels per latent along each side.
         source: The name, folder or repository id it was loaded from.
         revision: Commit of a hub repository, when one was asked for.
+        mixed_precision: Whether a float32 autoencoder multiplies in bfloat16: faster, with less exact gradients.
     """
 
     shift: Tensor
@@ -161,6 +162,7 @@ class LatentCodec(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.channels, self.downscale = backend.channels, downscale
         self.source, self.revision = source, revision
+        self.mixed_precision = False
         self._encode, self._decode = backend.encode, backend.decode
         self.register_buffer("shift", backend.shift.float(), persistent=False)
         self.register_buffer("scale", backend.scale.float(), persistent=False)
@@ -227,8 +229,9 @@ class LatentCodec(nn.Module):
             self.model.to(kept)
 
     def _apply_model(self, function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        """Return `function(inputs)` as float32, computed in the autoencoder's dtype outside autocast."""
-        with torch.autocast(inputs.device.type, enabled=False), self._precision() as dtype:
+        """Return `function(inputs)` as float32, computed in the autoencoder's dtype."""
+        mixed = torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.mixed_precision)
+        with mixed, self._precision() as dtype:
             return function(inputs.to(dtype)).float()
 
     def sha256(self) -> str:

@@ -21,12 +21,19 @@ class PatchAutoencoderConfig:
     """The architecture and the latent statistics of a `PatchAutoencoder`."""
 
     latent_channels: int = 16
-    patch_size: int = 8  # pixels per side of a patch, which is also the downscale factor
-    width: int = 128  # channels of the residual networks
-    encoder_blocks: int = 3  # 0: the encoder is the linear code alone
+    """Channels of the latents."""
+    patch_size: int = 8
+    """Side of a patch in pixels, which is also the downscale factor."""
+    width: int = 128
+    """Channels of the residual networks."""
+    encoder_blocks: int = 3
+    """Residual blocks of the encoder. 0 leaves the linear code alone."""
     decoder_blocks: int = 5
-    scaling_factor: float = 1.0  # normalised = (raw - shift_factor) * scaling_factor
+    """Residual blocks of the decoder."""
+    scaling_factor: float = 1.0
+    """Factor of the normalisation: normalised = (raw - shift_factor) * scaling_factor."""
     shift_factor: float = 0.0
+    """Offset of the normalisation."""
 
 
 class ResidualBlock(nn.Module):

@@ -28,8 +28,10 @@ VARIANTS = "variant"  # name of the axis of named variants
 class VariantConfig:
     """One named variant."""
 
-    chain: str | None = None  # chain or experiment file, relative to the sweep's; the sweep's base when not given
-    settings: list[str] = field(default_factory=list)  # key=value for every stage, or STAGE:key=value for one
+    chain: str | None = None
+    """Chain or experiment file, relative to the sweep's file. null takes the sweep's base."""
+    settings: list[str] = field(default_factory=list)
+    """Settings of the variant: key=value for every stage, or STAGE:key=value for one."""
 
 
 @dataclass
@@ -37,13 +39,21 @@ class SweepConfig:
     """Which trainings to compare: named variants, a grid over settings, or both."""
 
     name: str = "sweep"
-    base: str = ""  # chain or experiment file, relative to this one
-    settings: list[str] = field(default_factory=list)  # for every run; as a variant's, which win
+    """Name of the sweep's folder and of its MLflow run."""
+    base: str = ""
+    """Chain or experiment file of the variants that name none, relative to this file."""
+    settings: list[str] = field(default_factory=list)
+    """Settings of every run, written as a variant's. A variant's own settings override them."""
     seeds: list[int] = field(default_factory=lambda: [0, 1])
-    reference: str = ""  # the variant that the others are compared with
-    metric: str = "x2/psnr"  # the one that decides
+    """Seeds that every variant is trained with."""
+    reference: str = ""
+    """Variant that the others are compared with."""
+    metric: str = "x2/psnr"
+    """Metric that the closing table compares."""
     variants: dict[str, VariantConfig] = field(default_factory=dict)
-    grid: dict[str, list[Any]] = field(default_factory=dict)  # values by setting; every combination is a variant
+    """Named variants, each with a chain and settings of its own."""
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    """Values to try, by setting. Every combination is a variant."""
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,17 @@ class SearchConfig:
     """Which weights to search, around which training."""
 
     name: str = "search"
-    base: str = ""  # chain or experiment file, relative to this one
-    settings: list[str] = field(default_factory=list)  # of every trial: key=value, or STAGE:key=value
-    space: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest by STAGE:loss.TERM, log-uniform
-    trials: int = 16  # finished ones to end with
-    seed: int = 0  # of every training, and of the sampler
+    """Name of the search's folder and of its MLflow run."""
+    base: str = ""
+    """Chain or experiment file that every trial trains, relative to this file."""
+    settings: list[str] = field(default_factory=list)
+    """Settings of every trial: key=value for every stage, or STAGE:key=value for one."""
+    space: dict[str, list[float]] = field(default_factory=dict)
+    """Lowest and highest weight by STAGE:loss.TERM. Weights are sampled evenly on a logarithmic scale."""
+    trials: int = 16
+    """Finished trials to end with."""
+    seed: int = 0
+    """Seed of every training and of the sampler."""
 
 
 class Search:

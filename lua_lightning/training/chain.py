@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from lua_lightning.evaluation.registry import Metric, label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table, reported
 from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
+from lua_lightning.training.budget import Budget
 from lua_lightning.training.checks import check_run
 from lua_lightning.training.runs import CONFIG, LATEST, RESULTS, SCORES, folder_to_resume, new_folder
 from lua_lightning.training.train import is_rank_zero, quiet, train
@@ -32,8 +34,12 @@ STAGE_SETTING = re.compile(r"(?P<stage>[\w-]+):(?P<setting>[^=]+=.*)", re.DOTALL
 class StageConfig:
     """One stage of a chain."""
 
-    experiment: str = ""  # experiment file, relative to the chain's
-    settings: list[str] = field(default_factory=list)  # key=value, over the file's
+    experiment: str = ""
+    """Experiment file of the stage, relative to the chain's file."""
+    settings: list[str] = field(default_factory=list)
+    """Settings (key=value) that override the experiment file's."""
+    share: float = 1.0
+    """Weight of the stage when the chain has a time budget."""
 
 
 @dataclass
@@ -41,7 +47,9 @@ class ChainConfig:
     """A chain of stages; each starts from the averaged weights of the one before."""
 
     name: str = "chain"
+    """Name of the chain's folder and of its MLflow run."""
     stages: list[StageConfig] = field(default_factory=list)
+    """The stages, in order."""
 
 
 def load_chain(path: Path, overrides: Sequence[str]) -> tuple[ChainConfig, list[RunConfig]]:
@@ -123,6 +131,7 @@ def run_chain(
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
     params: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Run a chain file and return, by stage and scale, every metric with its interval.
 
@@ -136,6 +145,8 @@ def run_chain(
         name: Of the MLflow run; the chain's own when not given.
         tags: Of the chain's MLflow run, beside the usual ones.
         params: Of the chain's MLflow run, beside its settings.
+        minutes: Time for the whole chain, shared among its stages as their `share` says: each takes as many steps as
+            fit, whatever its file says; its run records how many.
     """
     chain, runs = load_chain(path, overrides)
     quiet()
@@ -162,10 +173,19 @@ def run_chain(
         parent = tracker.run_id
         command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
         results, previous = [], None
+        budget = Budget(minutes, [stage.share for stage in chain.stages]) if minutes else None
         for number, run in enumerate(runs):
             if previous is not None:
                 run = replace(run, adapter=replace(run.adapter, init_from=previous, transfer=False))
-            done = _run_stage(f"{number + 1}-{run.name}", run, begun, folder, parent, command)
+            key, started = f"{number + 1}-{run.name}", time.monotonic()
+            if key in begun and minutes:
+                run = _as_begun(run, Path(begun[key]))
+            elif budget:
+                run = budget.fitted(run, number, run.adapter.init_from)
+                started = time.monotonic()
+            done = _run_stage(key, run, begun, folder, parent, command)
+            if budget:
+                budget.close(time.monotonic() - started, 3600 * done["hours"])
             previous = done["adapter"]
             results.append(done)
         if is_rank_zero():
@@ -180,6 +200,14 @@ def run_chain(
             (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
             return report
     return {}
+
+
+def _as_begun(run: RunConfig, folder: Path) -> RunConfig:
+    """Return a stage with the steps that its time allowed when it was begun."""
+    if not (folder / CONFIG).exists():
+        return run
+    known = load_config(RunConfig, folder / CONFIG)
+    return replace(run, train=known.train, optim=known.optim, validation=known.validation)
 
 
 def _run_stage(

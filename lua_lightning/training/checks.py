@@ -23,6 +23,7 @@ CHOICES = {
     "loss_options.eagle_norm": NORMS,
     "loss_options.eagle_reduction": REDUCTIONS,
     "train.precision": ("auto", "32-true", "bf16-mixed"),
+    "train.decoder_precision": ("32-true", "bf16-mixed"),
 }
 POSITIVE = (
     "cache.crop_px",

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lua_lightning.config import RunConfig, to_yaml
+from lua_lightning.config import RunConfig, TrainConfig, to_yaml
 from lua_lightning.environment import native_bf16, run_info
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import write_scores
@@ -86,12 +86,16 @@ def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) 
     return adapter
 
 
+def trainer_precision(settings: TrainConfig) -> Any:
+    """Return Lightning's name of the precision to train in."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16-mixed" if native_bf16() else "32-true"
+
+
 def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callbacks: list[Callback]) -> L.Trainer:
     """Return the Lightning trainer of a run, with the usual callbacks beside the given ones."""
     settings = config.train
-    precision: Any = settings.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if native_bf16() else "32-true"
     callbacks = [
         *callbacks,
         ImageGrids(tracker),
@@ -103,7 +107,7 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callba
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
-        precision=precision,
+        precision=trainer_precision(settings),
         max_steps=settings.steps,
         max_epochs=1,
         accumulate_grad_batches=settings.accumulate,
@@ -137,11 +141,14 @@ def train(
     """
     check_run(config)
     quiet()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32, as the convolutions compute by default
     L.seed_everything(config.seed, verbose=False)
     folder = folder_to_resume(config, resume) if resume else folder or new_folder(config)
     init_from = starting_point(config, folder if resume else None)
     photos = PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
     codec = LatentCodec.from_pretrained(config.cache.codec)
+    codec.mixed_precision = config.train.decoder_precision == "bf16-mixed"
     adapter = build_adapter(config, codec, init_from)
     tags = {"stage": config.stage, "codec": codec.source}
     if init_from:
