@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 from baselines.registry import METHODS
-from lua_lightning.commands.choices import GENERATOR_NAMES
+from lua_lightning.commands.choices import adapters, generators
 from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.generators.catalogue import find_generator
-from lua_lightning.zoo import zoo_adapters
 
 GENERATOR = "generator="  # the one setting that is not the method's
 
@@ -33,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def details() -> str:
     """Return what can be chosen."""
-    adapters = [*zoo_adapters(), "a folder", "a hub id"]
-    return listing("choices", {"methods": [*METHODS], "generators": GENERATOR_NAMES, "adapters": adapters})
+    return listing("choices", {"methods": [*METHODS], **generators(), **adapters()})
 
 
 def run(options: argparse.Namespace) -> None:

@@ -21,9 +21,9 @@ UNCOVERED = 1e-6
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add how many images, how large, and from which seed."""
-    parser.add_argument("--count", type=at_least(1), default=24, help="dead-leaves images to draw (%(default)s)")
-    parser.add_argument("--size", type=at_least(32), default=1024, help="their side in pixels (%(default)s)")
-    parser.add_argument("--seed", type=at_least(0), default=0, help="their seed (%(default)s)")
+    parser.add_argument("--count", type=at_least(1), default=24, help="dead-leaves images to draw")
+    parser.add_argument("--size", type=at_least(32), default=1024, help="their side in pixels")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="their seed")
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:

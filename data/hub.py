@@ -15,11 +15,9 @@ from lua_lightning.pairs.photos import Skipped
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which data set, split and column, and how many images."""
     parser.add_argument("dataset", help="id of a data set on the hub (owner/name), or a local folder in its format")
-    parser.add_argument("--split", default="train", help="split of the data set (%(default)s)")
-    parser.add_argument("--column", default="image", help="column that holds the images (%(default)s)")
-    parser.add_argument(
-        "--limit", type=at_least(2), default=200, help="images to fetch, from the first on (%(default)s)"
-    )
+    parser.add_argument("--split", default="train", help="split of the data set")
+    parser.add_argument("--column", default="image", help="column that holds the images")
+    parser.add_argument("--limit", type=at_least(2), default=200, help="images to fetch, from the first on")
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -16,10 +16,11 @@ class Recipe:
     """A way to come by photographs.
 
     Attributes:
-        summary: One line of help.
+        summary: What it brings, as a noun phrase that help and messages use.
         add_options: Adds the recipe's own options to its command.
         settings: What of the options decides the result; goes into the manifest.
         collect: Brings the originals, below a work folder that is deleted afterwards where they must be fetched.
+        example: What an example has after the recipe's name.
         min_side: Default of `--min-side`.
         fallback: Recipe that is made instead where this one's place cannot be reached.
     """
@@ -28,6 +29,7 @@ class Recipe:
     add_options: Callable[[argparse.ArgumentParser], None]
     settings: Callable[[argparse.Namespace], dict[str, Any]]
     collect: Callable[[argparse.Namespace, Path], Harvest]
+    example: str = ""
     min_side: int = 800
     fallback: str | None = None
 
@@ -44,13 +46,20 @@ OFFLINE = "packaged+dead-leaves"
 
 RECIPES: dict[str, Recipe] = {
     "photos": _recipe("photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE),
-    "folder": _recipe("your own images", folder),
-    "sets": _recipe("photo sets that are there already, joined into one", sets, min_side=32),
-    "hub": _recipe("images of a Hugging Face data set", hub),
+    "folder": _recipe("your own images", folder, example="~/Pictures --out data/mine"),
+    "sets": _recipe(
+        "photo sets that are there already, joined into one",
+        sets,
+        example="data/photos data/mine --out data/both",
+        min_side=32,
+    ),
+    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500"),
     "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
-    "dead-leaves": _recipe("synthetic images with the statistics of natural scenes", dead_leaves, min_side=256),
+    "dead-leaves": _recipe(
+        "synthetic images with the statistics of natural scenes", dead_leaves, example="--count 48", min_side=256
+    ),
     OFFLINE: Recipe(
-        "both of these: all that can be had offline",
+        "packaged photographs and synthetic images, all that can be had offline",
         dead_leaves.add_options,
         dead_leaves.settings,
         _packaged_and_dead_leaves,

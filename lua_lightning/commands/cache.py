@@ -5,8 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from lua_lightning.commands.choices import settings_hint
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import SETTINGS_HINT, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.errors import UserError
 
 
@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="encode only part I of N, counted from 0; a call without it closes the cache (default: everything)",
     )
+
+
+def details() -> str:
+    """Return the files that can be chosen."""
+    return listing("choices", experiments()) + f"\n\n{SETTINGS_HINT}"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -68,5 +73,5 @@ COMMAND = Command(
     "lua-lightning cache experiments/stage1.yaml --part 0/2",
     add_arguments,
     run,
-    settings_hint,
+    details,
 )

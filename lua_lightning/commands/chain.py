@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from lua_lightning.commands.choices import settings_hint
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import SETTINGS_HINT, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="time for the whole chain: each stage takes as many steps as fit its share (default: the files' steps)",
     )
+
+
+def details() -> str:
+    """Return the files that can be chosen."""
+    return listing("choices", experiments("chains")) + f"\n\n{SETTINGS_HINT}"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,5 +46,5 @@ COMMAND = Command(
     "lua-lightning chain experiments/chains/full.yaml stage1:train.steps=500",
     add_arguments,
     run,
-    settings_hint,
+    details,
 )

@@ -1,22 +1,33 @@
 """What can be chosen on the command line, listed without importing PyTorch."""
 
-from lua_lightning.commands.command import listing
+from collections.abc import Sequence
+from pathlib import Path
+
 from lua_lightning.generators.catalogue import GENERATORS
 from lua_lightning.models.known_codecs import KNOWN, PIXELS
 from lua_lightning.zoo import zoo_adapters, zoo_autoencoders
 
+ELSEWHERE = ("a folder", "a hub id")
 SPLITS = ("val", "test")
-ADAPTERS = [*zoo_adapters(), "a folder", "a hub id"]
-CODECS = [*zoo_autoencoders(), *KNOWN, PIXELS, "a folder", "a hub id"]
-GENERATOR_NAMES = [*GENERATORS, "a folder", "a hub id"]
 SETTINGS_HINT = "Settings: `lua-lightning train --help` and docs/settings.md explain each."
 
 
-def models() -> str:
-    """Return the help section that lists adapters and codecs."""
-    return listing("choices", {"adapters": ADAPTERS, "codecs": CODECS})
+def adapters() -> dict[str, Sequence[str]]:
+    """Return the adapters that can be named, as a section of help takes them."""
+    return {"adapters": [*zoo_adapters(), *ELSEWHERE]}
 
 
-def settings_hint() -> str:
-    """Return the sentence that says where settings are explained."""
-    return SETTINGS_HINT
+def codecs() -> dict[str, Sequence[str]]:
+    """Return the codecs that can be named."""
+    return {"codecs": [*zoo_autoencoders(), *KNOWN, PIXELS, *ELSEWHERE]}
+
+
+def generators() -> dict[str, Sequence[str]]:
+    """Return the generators that can be named."""
+    return {"generators": [*GENERATORS, *ELSEWHERE]}
+
+
+def experiments(folder: str = "") -> dict[str, Sequence[str]]:
+    """Return the YAML files in a folder of `experiments/`, where there is one."""
+    files = [path.as_posix() for path in sorted((Path("experiments") / folder).glob("*.yaml"))]
+    return {"files": files or ["none here: a checkout of lua-lightning has them in experiments/"]}

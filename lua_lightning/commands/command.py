@@ -6,7 +6,7 @@ mistakes and shell completion are answered at once.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,8 @@ def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
 
 
-def listing(title: str, choices: dict[str, Sequence[str]]) -> str:
-    """Return a section of help that lists what can be chosen, one kind a paragraph."""
+def listing(title: str, choices: Mapping[str, Sequence[str]]) -> str:
+    """Return a section of help that lists names by kind, one kind a paragraph."""
     import textwrap
 
     lines = [f"{title}:"]

@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from lua_lightning.commands.choices import SETTINGS_HINT, SPLITS, models
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import SETTINGS_HINT, SPLITS, adapters, codecs, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, "settings that override the file's, such as data.photos=data/mine")
     parser.add_argument("--split", choices=SPLITS, default="test", help="photographs to measure on")
+
+
+def details() -> str:
+    """Return what can be chosen."""
+    return listing("choices", {**adapters(), **experiments(), **codecs()}) + f"\n\n{SETTINGS_HINT}"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -39,5 +44,5 @@ COMMAND = Command(
     "lua-lightning evaluate lua-tiny-d16 experiments/stage1.yaml --split val",
     add_arguments,
     run,
-    lambda: f"{models()}\n\n{SETTINGS_HINT}",
+    details,
 )

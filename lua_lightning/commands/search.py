@@ -5,8 +5,8 @@ import importlib.util
 import json
 from pathlib import Path
 
-from lua_lightning.commands.choices import settings_hint
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import SETTINGS_HINT, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.errors import UserError
 
 
@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("search", type=Path, help="YAML file, such as experiments/searches/losses.yaml")
     add_settings(parser, "settings of every trial, such as train.steps=500, or of one stage: stage3:train.steps=500")
     parser.add_argument("--trials", type=int, help="finished trials to end with (default: the file's)")
+
+
+def details() -> str:
+    """Return the files that can be chosen."""
+    return listing("choices", experiments("searches")) + f"\n\n{SETTINGS_HINT}"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,5 +41,5 @@ COMMAND = Command(
     "lua-lightning search experiments/searches/losses.yaml --trials 8",
     add_arguments,
     run,
-    settings_hint,
+    details,
 )

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lua_lightning.commands.choices import settings_hint
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import SETTINGS_HINT, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def details() -> str:
+    """Return the files that can be chosen."""
+    return listing("choices", experiments("sweeps")) + f"\n\n{SETTINGS_HINT}"
+
+
 def run(options: argparse.Namespace) -> int:
     """Train what is missing of the sweep; the status is 1 when a run of it is missing in the end."""
     from lua_lightning.sweeps.main import main
@@ -38,5 +43,5 @@ COMMAND = Command(
     "lua-lightning sweep experiments/sweeps/losses.yaml --dry-run",
     add_arguments,
     run,
-    settings_hint,
+    details,
 )

@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.commands.choices import adapters, codecs, experiments
+from lua_lightning.commands.command import Command, add_settings, listing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def details() -> str:
-    """Return every setting of an experiment file, by group."""
+    """Return the experiment files, the models they can name, and every setting by group."""
     from lua_lightning.config import RunConfig
     from lua_lightning.settings import settings_text
 
-    return settings_text("settings, with their defaults", RunConfig)
+    choices = listing("choices", {**experiments(), **adapters(), **codecs()})
+    return f"{choices}\n\n{settings_text('settings, with their defaults', RunConfig)}"
 
 
 def run(options: argparse.Namespace) -> None:

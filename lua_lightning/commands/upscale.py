@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lua_lightning.commands.choices import models
-from lua_lightning.commands.command import Command
+from lua_lightning.commands.choices import adapters, codecs
+from lua_lightning.commands.command import Command, listing
 from lua_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,5 +99,5 @@ COMMAND = Command(
     "lua-lightning upscale photo.jpg --output large.png --scale 2",
     add_arguments,
     run,
-    models,
+    lambda: listing("choices", {**adapters(), **codecs()}),
 )

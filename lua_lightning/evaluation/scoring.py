@@ -16,7 +16,6 @@ from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.skip import enlarge
 from lua_lightning.pipeline import out_of_range, upscale_latents
-from lua_lightning.training.losses import l1
 
 
 @dataclass
@@ -91,7 +90,8 @@ def image_scores(images: Tensor, targets: Tensor, perceptual: Iterable[Perceptua
 
 def per_image_l1(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean absolute difference of each item, (N,)."""
-    return torch.stack([l1(ours, theirs) for ours, theirs in zip(prediction, target, strict=True)])
+    differences = (ours.float() - theirs.float() for ours, theirs in zip(prediction, target, strict=True))
+    return torch.stack([difference.abs().mean() for difference in differences])
 
 
 def by_crop(batch: Mapping[str, Any], scores: Mapping[int, Mapping[str, Tensor]]) -> list[CropScores]:

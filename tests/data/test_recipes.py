@@ -215,7 +215,7 @@ def test_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path, monkeypatch,
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     assert main(["hub", "somebody/something", "--out", str(tmp_path / "set")]) == 2
-    expected = "the data set somebody/something cannot be read, from the hub or from disk: "
+    expected = "python -m data hub: the data set somebody/something cannot be read, from the hub or from disk: "
     expected += "Couldn't reach the Hub (and a second line)\n"
     assert capsys.readouterr().err == expected
     assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,9 @@ NAMES = [command.name for command in command_line().commands]
 
 
 @pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch):
+def wide_terminal_in_the_checkout(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(Path(__file__).parents[2])
 
 
 def help_of(name: str, capsys) -> str:
@@ -67,8 +69,20 @@ def test_every_example_is_a_command_line_that_parses():
         ("evaluate", [*zoo_adapters(), "val", "test"]),
         ("compare", ["val", "test"]),
         ("generate", [*GENERATORS, *zoo_adapters(), "demofusion", "lua-refine"]),
-        ("sweep", ["local", "slurm"]),
-        ("train", ["train.steps=2000", "loss_options.fft_norm=ortho", "cache.codec=tiny-d16"]),
+        ("sweep", ["local", "slurm", "experiments/sweeps/losses.yaml"]),
+        ("chain", ["experiments/chains/full.yaml"]),
+        ("search", ["experiments/searches/losses.yaml"]),
+        ("cache", ["experiments/stage1.yaml"]),
+        (
+            "train",
+            [
+                "experiments/stage1.yaml",
+                *KNOWN,
+                "train.steps=2000",
+                "loss_options.fft_norm=ortho",
+                "cache.codec=tiny-d16",
+            ],
+        ),
         ("train-codec", ["latent_channels=16"]),
         ("train-generator", ["caption_dropout=0.1"]),
     ],
