@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 
 from baselines.registry import METHODS
-from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.generators.catalogue import GeneratorFacts
-
-PROTOCOL = "1"  # of PROTOCOL.md; numbers of different versions never share a table
 
 
 @dataclass
@@ -14,54 +11,54 @@ class BenchConfig:
     """One benchmark: every method at one size, under the protocol."""
 
     size: int = 512
-    """Side of the images, in pixels."""
+    """Side of the images in pixels; one of the generator's ladder."""
     generator: str = "tiny-sdxl"
-    """Generator: a name, a folder or a hub id."""
+    """Name, folder or hub id of the generator."""
     adapter: str = "lua-tiny-d16"
-    """Adapter: a name, a folder or a hub id."""
+    """Name, folder or hub id of the adapter that `lua` and `lua-refine` use."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Methods to measure."""
+    """The methods to measure."""
     settings: dict[str, list[str]] = field(default_factory=dict)
-    """Settings of a method, by its name: a list of key=value texts."""
+    """Settings of single methods, such as `settings.swinir=["weights=my-swinir"]`."""
     prompts: int = 0
-    """How many of the protocol's prompts are used. 0 takes as many as the profile says."""
+    """How many of the protocol's prompts are used; 0 takes the profile's number."""
     steps: int = 0
-    """Denoising steps of every diffusion pass. 0 takes the profile's number, or each method's published one."""
+    """Denoising steps of every diffusion pass; 0 takes the profile's number, or the published ones."""
     seed: int = 42
-    """Seed of the first prompt. Each prompt after it has the next number."""
+    """Seed of the first prompt's image; each further prompt adds one."""
     photos: str = "data/photos"
-    """Folder of the photo set that the reconstruction track uses, and that distributions are compared with."""
+    """Folder of a photo set: its test photographs are reconstructed, all of them are the reference of distributions."""
     crops_per_photo: int = 0
-    """Crops of each photograph in the reconstruction track. 0 takes as many as the profile says."""
+    """Crops of each test photograph, at most; 0 takes the profile's number."""
     folders: dict[str, str] = field(default_factory=dict)
-    """Folders of images that were made elsewhere, by the name of their row."""
+    """Folders of images made elsewhere, in the order of the prompts, by the name of their row."""
     inception: str | None = None
-    """Local file of the Inception weights."""
+    """Local file of the Inception weights; the one that `make inception` fetches by default."""
     clip: str | None = None
-    """Local file of the CLIP weights."""
+    """Local file of the CLIP weights; the ones that `make clip` fetches by default."""
     devices: int = 1
-    """Processes on this machine, one GPU each. torchrun decides where it starts them."""
+    """Processes on this machine, one per GPU; with torchrun as many as it starts."""
     num_nodes: int = 1
-    """Machines that take part."""
+    """Number of machines."""
     out: str = "runs/bench"
     """Folder that receives one folder per distinct benchmark."""
     experiment: str = "lua-lightning-bench"
-    """MLflow experiment of the benchmark."""
+    """Name of the MLflow experiment."""
+
+
+WHERE = ("out", "experiment", "devices", "num_nodes")  # settings that no result depends on
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much of the protocol a size is given.
-
-    Attributes:
-        prompts: Number of prompts.
-        steps: Denoising steps; None takes each method's published number.
-        crops_per_photo: Of the reconstruction track.
-    """
+    """How much of the protocol a size is given."""
 
     prompts: int
+    """Number of prompts."""
     steps: int | None
+    """Denoising steps; None takes each method's published number."""
     crops_per_photo: int
+    """Crops of each test photograph, at most."""
 
 
 # Two slow cores: at most 5, 10 and 25 minutes for the first three.
@@ -69,24 +66,6 @@ SMALL = {512: Profile(2, 10, 2), 1024: Profile(2, 5, 2), 2048: Profile(2, 2, 2),
 FULL = Profile(1000, None, 16)
 
 
-def resolve(config: BenchConfig, facts: GeneratorFacts) -> BenchConfig:
-    """Return `config` with the profile's counts in place of zeros.
-
-    Raises:
-        UserError: A method is unknown, or the size is not on the generator's ladder.
-    """
-    facts.base_size(config.size)
-    for name in (*config.methods, *config.settings):
-        if name not in METHODS:
-            raise unknown_name("method", name, METHODS)
-    for name in config.folders:
-        if name in METHODS:
-            raise UserError(f"folders.{name}: {name} is a method of the benchmark, so the folder needs another name")
-    for key in ("prompts", "steps", "crops_per_photo"):
-        if getattr(config, key) < 0:
-            raise UserError(f"{key}={getattr(config, key)} must be 0 (as the profile says) or more")
-    profile = SMALL.get(config.size, SMALL[4096]) if facts.name == "tiny-sdxl" else FULL
-    config.prompts = config.prompts or profile.prompts
-    config.steps = config.steps or profile.steps or 0
-    config.crops_per_photo = config.crops_per_photo or profile.crops_per_photo
-    return config
+def profile_of(facts: GeneratorFacts, size: int) -> Profile:
+    """Return the sample counts of a generator at a size."""
+    return SMALL.get(size, SMALL[4096]) if facts.name == "tiny-sdxl" else FULL

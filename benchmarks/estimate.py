@@ -4,16 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
+from rich.console import Console
 
 from baselines.contract import Start, Unavailable, World
 from baselines.demofusion import DemoFusion, view_starts
 from baselines.denoising import Denoiser
 from baselines.lsrna import LsrnaSettings
-from baselines.registry import build_method, method_class
-from benchmarks.config import BenchConfig
-from benchmarks.generation import WARM_UPS, enlarging
-from benchmarks.reconstruction import CROP
-from lua_lightning.generators.catalogue import GeneratorFacts
+from baselines.registry import method_class
+from benchmarks.benchmark import Benchmark
+from benchmarks.protocol import CROP_PX, WARM_UPS
 
 ATTENTION = 1.5  # how much more than its area a larger image takes, where it goes through the network whole
 FIXED_SECONDS = 2.0  # of an image's decoding and storing, and of a method's row
@@ -67,45 +66,56 @@ def seconds_per_pass(world: World, base_size: int) -> float | None:
     return min(seconds() for _ in range(TIMED))
 
 
-def seconds_per_pixel(config: BenchConfig, world: World, methods: Sequence[str], factor: int) -> dict[str, float]:
+def seconds_per_pixel(benchmark: Benchmark, world: World, methods: Sequence[str]) -> dict[str, float]:
     """Return the seconds that a pixel of the result takes by each method that asks no generator and runs here."""
-    side, found = PROBE // world.codec.downscale, {}
+    side, size, found = PROBE // world.codec.downscale, PROBE * benchmark.scale, {}
     start = Start(torch.randn(1, world.codec.channels, side, side, device=world.device))
-    for name in enlarging(methods):
+    for name in benchmark.enlarging:
+        if name not in methods:
+            continue
         try:
-            method = build_method(name, world, config.settings.get(name, []))
-            method.run(start, PROBE * factor)  # warms up
-            seconds = min(sum(method.run(start, PROBE * factor).seconds.values()) for _ in range(TIMED))
+            method = benchmark.method(name, world)
+            method.run(start, size)  # warms up
+            seconds = min(sum(method.run(start, size).seconds.values()) for _ in range(TIMED))
         except Exception:  # its own row will say why it does not run
             continue
-        found[name] = seconds / (PROBE * factor) ** 2
+        found[name] = seconds / size**2
     return found
 
 
 def estimate(
-    config: BenchConfig,
-    facts: GeneratorFacts,
-    methods: Sequence[str],
-    images: int,
-    crops: int,
-    one: float,
-    pixel: Mapping[str, float],
+    benchmark: Benchmark, methods: Sequence[str], images: int, one: float, pixel: Mapping[str, float]
 ) -> float:
     """Return about how many seconds a benchmark takes.
 
     Args:
-        config: The benchmark.
-        facts: Of its generator.
-        methods: Those whose images are missing.
+        benchmark: What is measured.
+        methods: The methods whose images are missing.
         images: Prompts of this process.
-        crops: Of the reconstruction track.
         one: Seconds of one pass at the base size.
         pixel: Seconds of a pixel of the result, by method.
     """
-    factor = config.size // facts.base_size(config.size)
-    steps = config.steps or None
-    passes = (steps or facts.steps) + sum(native_passes(name, factor, steps) for name in methods)
+    size, steps = benchmark.size, benchmark.steps
+    passes = (steps or benchmark.facts.steps) + sum(native_passes(name, benchmark.scale, steps) for name in methods)
     plain = sum(pixel.values())
-    generation = images * (passes * one + FIXED_SECONDS * len(methods) * (config.size / 1024) ** 2)
-    generation += (images + WARM_UPS) * plain * config.size**2
-    return generation + crops * plain * CROP**2 + FIXED_SECONDS * 20
+    generation = images * (passes * one + FIXED_SECONDS * len(methods) * (size / 1024) ** 2)
+    generation += (images + WARM_UPS) * plain * size**2
+    crops = benchmark.config.crops_per_photo * len(benchmark.photos.split("test"))
+    return generation + crops * plain * CROP_PX**2 + FIXED_SECONDS * 20
+
+
+def announce(benchmark: Benchmark, world: World, methods: Sequence[str], images: int) -> None:
+    """Say on stderr about how long a benchmark will take, before it starts.
+
+    Args:
+        benchmark: What is measured.
+        world: Its generator and adapter.
+        methods: The methods whose images are missing.
+        images: Prompts of this process.
+    """
+    one = seconds_per_pass(world, benchmark.base_size) if methods else None
+    if one is not None:
+        pixel = seconds_per_pixel(benchmark, world, methods)
+        minutes = estimate(benchmark, methods, max(1, images), one, pixel) / 60
+        text = f"{images} images by each of {len(methods)} methods: about {max(1, round(minutes))} min"
+        Console(stderr=True).print(text, highlight=False)

@@ -19,6 +19,8 @@ from baselines.contract import World
 from baselines.measure import Measured, measure_apart
 from baselines.registry import METHODS, method_class
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation.registry import METRICS, label_of
+from lua_lightning.evaluation.rows import LUA
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.generators.catalogue import find_generator
 
@@ -63,25 +65,26 @@ def print_card(results: dict[int, dict[str, Measured | str]]) -> None:
     """Print one table per size on stderr."""
     console = Console(stderr=True)
     for size, rows in results.items():
-        table = plain_table(f"{size} px, median seconds", "method", [*PHASES, "total", "peak MiB"])
+        table = plain_table(f"{size} px, median seconds", "method", [*PHASES, "total", label_of("peak_memory_mib")])
         for name, row in rows.items():
             if isinstance(row, str):
                 table.add_row(name, *["-"] * len(PHASES), "-", "-")
                 continue
-            cells = [f"{row.seconds[phase].median:.2f}" if phase in row.seconds else "" for phase in PHASES]
+            seconds, memory = METRICS["seconds"], METRICS["peak_memory_mib"]
+            cells = [seconds.text(row.seconds[phase].median) if phase in row.seconds else "" for phase in PHASES]
             total = sum(spread.median for spread in row.seconds.values())
-            table.add_row(name, *cells, f"{total:.2f}", f"{max(row.peak_mib.values()):.0f}")
+            table.add_row(name, *cells, seconds.text(total), memory.text(max(row.peak_mib.values())))
         console.print(table)
         for name, row in rows.items():
             if isinstance(row, str):
                 console.print(f"{name} is unavailable: {row}")
             elif isinstance(ratio := faster(rows, name), float):
-                console.print(f"upscaling and decoding by lua is {ratio:.1f} times as fast as by {name}")
+                console.print(f"upscaling and decoding by {LUA} is {ratio:.1f} times as fast as by {name}")
 
 
 def faster(rows: dict[str, Measured | str], name: str) -> float | None:
     """Return how many times longer `name` takes than `lua` from base latents to image; None for other methods."""
-    lua, other = rows.get("lua"), rows[name]
+    lua, other = rows.get(LUA), rows[name]
     if name not in ("swinir", "dat-light") or not isinstance(lua, Measured) or not isinstance(other, Measured):
         return None
     seconds = [sum(row.seconds[phase].median for phase in ("upscale", "decode")) for row in (other, lua)]

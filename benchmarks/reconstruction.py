@@ -1,98 +1,98 @@
 """The reconstruction track: held-out photographs, reduced, encoded, enlarged, and compared with themselves."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from baselines.contract import Start, World
-from baselines.registry import build_method
-from benchmarks.config import BenchConfig
-from benchmarks.generation import Failures, enlarging, reason_of
-from lua_lightning.config import CacheConfig
+from benchmarks.benchmark import Benchmark
+from benchmarks.failures import Failures
+from benchmarks.protocol import CROP_PX
 from lua_lightning.evaluation.intervals import CropScores, read_scores, write_scores
 from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import image_scores
 from lua_lightning.images import downscale, read_image, resize, to_tensor
 from lua_lightning.models.pretrained import weights_mark
-from lua_lightning.pairs.photos import PhotoSet
-from lua_lightning.pairs.plan import plan_crops
-
-CROP = 512  # pixels of the photograph's crops
-CEILING, PHOTO = "ceiling", "photo-bicubic"  # rows that are no rivals: the codec's round trip; the LR photograph itself
+from lua_lightning.pairs.plan import Crop
 
 
-def scores_path(folder: Path, name: str, mark: str) -> Path:
-    """Return where the scores of a row are stored that settings and weights with this mark give."""
-    return folder / "reconstruction" / f"{name}-{mark}.json"
+def scores_path(benchmark: Benchmark, name: str) -> Path:
+    """Return where the scores of a row are stored: the name holds a hash of the settings and weights that give them."""
+    codec = hashlib.sha256(weights_mark(benchmark.config.generator).encode()).hexdigest()[:16]  # of rows of no method
+    return benchmark.folder / "reconstruction" / f"{name}-{benchmark.marks.get(name, codec)}.json"
 
 
 @torch.inference_mode()
-def score_methods(
-    config: BenchConfig, world: World, marks: Mapping[str, str], folder: Path, scale: int
-) -> dict[str, list[CropScores]]:
+def score_methods(benchmark: Benchmark, world: World) -> dict[str, list[CropScores]]:
     """Return the scores of every row on every crop, under PSNR, SSIM and the perceptual distances' names.
 
     Rows that were scored before are read. Every method begins at the same latents, those of the reduced crop; pixel
     methods at their decode.
     """
-    photos = PhotoSet.load(config.photos)
-    cache = CacheConfig(crop_px=CROP, held_out_crops_per_photo=config.crops_per_photo)
-    names = [CEILING, PHOTO, *enlarging(config.methods)]
-    codec = hashlib.sha256(weights_mark(config.generator).encode()).hexdigest()[:16]  # of the rows that are no method
-    path_of = {name: scores_path(folder, name, marks.get(name, codec)) for name in names}
-    found, missing, failures = {}, [], Failures(folder)
-    for name in names:
-        if path_of[name].is_file():
-            found[name] = read_scores(path_of[name])
-        elif name not in failures.reasons():
-            missing.append(name)
-    if not missing:
-        return found
-    crops = list(plan_crops(photos, "test", cache))
-    images = []
-    for crop in crops:
-        image = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
-        images.append(image[..., crop.top : crop.top + CROP, crop.left : crop.left + CROP])
+    names = [CEILING, PHOTO_BICUBIC, *benchmark.enlarging]
+    failures = Failures(benchmark.folder)
+    found = {name: read_scores(path) for name in names if (path := scores_path(benchmark, name)).is_file()}
+    missing = [name for name in names if name not in found and name not in failures.reasons()]
+    crops = benchmark.crops() if missing else []
+    images = [crop_image(benchmark, crop) for crop in crops]
     for name in missing:
+        path = scores_path(benchmark, name)
         try:
             scores = [
-                CropScores(number, crops[number].photo, _scores(name, image, config, world, scale))
+                CropScores(number, crops[number].photo, _scores(enlarged(benchmark, world, name, image), image))
                 for number, image in enumerate(images)
             ]
         except Exception as error:  # one method's failure is one row's
-            failures.add(name, reason_of(error))
+            failures.add(name, error)
             continue
-        path_of[name].parent.mkdir(parents=True, exist_ok=True)
-        write_scores(path_of[name], scores)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_scores(path, scores)
         found[name] = scores
-    return found
+    return {name: found[name] for name in names if name in found}
 
 
-def _scores(name: str, image: torch.Tensor, config: BenchConfig, world: World, scale: int) -> dict[str, float]:
-    small = downscale(image, scale)
-    if name == PHOTO:
-        output = resize(small, (CROP, CROP))
-    elif name == CEILING:
-        output = world.decode(world.codec.encode(image.to(world.device)))
-    else:
-        method = build_method(name, world, config.settings.get(name, []))
-        output = method.run(Start(world.codec.encode(small.to(world.device))), CROP).image
-    values = image_scores(output.cpu(), image, available())
-    return {metric: float(value) for metric, value in values.items()}
+def crop_image(benchmark: Benchmark, crop: Crop) -> Tensor:
+    """Return a crop of a photograph, (1, 3, `CROP_PX`, `CROP_PX`) in [-1, 1]."""
+    photos = benchmark.photos
+    image = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+    return image[..., crop.top : crop.top + CROP_PX, crop.left : crop.left + CROP_PX]
+
+
+@torch.inference_mode()
+def enlarged(benchmark: Benchmark, world: World, name: str, image: Tensor) -> Tensor:
+    """Return what a row makes of a crop that is reduced first, same shape and range.
+
+    Args:
+        benchmark: What is measured.
+        world: Its generator and adapter.
+        name: A method that enlarges, or a reference point.
+        image: The crop, (1, 3, H, W) in [-1, 1].
+    """
+    small = downscale(image, benchmark.scale)
+    if name == PHOTO_BICUBIC:
+        return resize(small, (CROP_PX, CROP_PX))
+    if name == CEILING:
+        return world.decode(world.codec.encode(image.to(world.device))).cpu()
+    start = Start(world.codec.encode(small.to(world.device)))
+    return benchmark.method(name, world).run(start, CROP_PX).image.cpu()
+
+
+def _scores(output: Tensor, image: Tensor) -> dict[str, float]:
+    return {metric: float(value) for metric, value in image_scores(output, image, available()).items()}
 
 
 def with_recovery(rows: dict[str, list[CropScores]], name: str) -> list[CropScores]:
-    """Return a row's scores beside those of latent bicubic and of the ceiling, as `statistics.summarise` takes them.
+    """Return a row's scores beside those of latent bicubic and of the ceiling, as `intervals.summarise` takes them.
 
     Args:
         rows: Scores by row; without `latent-bicubic` and the ceiling among them there is no recovery.
         name: Of the row.
     """
-    beside = {"_bicubic": "latent-bicubic", "_ceiling": CEILING}
-    known = {suffix: row for suffix, row in beside.items() if row in rows}
+    known = {ROWS[row].suffix: row for row in (LATENT_BICUBIC, CEILING) if row in rows}
     return [
         replace(
             own,

@@ -1,5 +1,6 @@
 """A benchmark in MLflow: one parent run, one child run per method, so that the compare view answers the question."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,18 +8,40 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.config import BenchConfig
+from benchmarks.benchmark import Benchmark
+from benchmarks.protocol import PROMPTS, VERSION
+from lua_lightning.config import to_yaml
 from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 
 SHOWN_SIDE = 512  # pixels of the images that are logged
 
 
-def tracker_of(config: BenchConfig, folder: Path, name: str, tags: Mapping[str, str]) -> MLflowTracker:
-    """Return the tracker of a benchmark's run, which goes on with the one that `folder` knows."""
-    own = folder / "mlflow" / name
-    own.mkdir(parents=True, exist_ok=True)
-    return MLflowTracker(config.experiment, name, own, tags=dict(tags), run_id=stored_run_id(own), system_metrics=False)
+def parent_tracker(benchmark: Benchmark) -> MLflowTracker:
+    """Return the tracker of the run that is open for the whole benchmark."""
+    return _tracker(benchmark, f"bench-{benchmark.size}", {})
+
+
+def _tracker(benchmark: Benchmark, name: str, tags: Mapping[str, str]) -> MLflowTracker:
+    """Return the tracker of a run, which goes on with the one that the benchmark's folder knows."""
+    folder = benchmark.folder / "mlflow" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return MLflowTracker(
+        benchmark.config.experiment,
+        name,
+        folder,
+        tags={"stage": "benchmark", "protocol": VERSION, **tags},
+        run_id=stored_run_id(folder),
+        system_metrics=False,
+    )
+
+
+def log_inputs(benchmark: Benchmark, parent: MLflowTracker) -> None:
+    """Record in MLflow the settings, and which prompts and photographs the benchmark reads."""
+    parent.log_run_start(to_yaml(benchmark.config))
+    prompts = "\n".join(benchmark.prompts)
+    parent.log_input("prompts", PROMPTS.name, hashlib.sha256(prompts.encode()).hexdigest(), "evaluation")
+    parent.log_input("photographs", benchmark.config.photos, benchmark.photos.sha256, "evaluation")
 
 
 def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
@@ -42,8 +65,7 @@ def record(
     results: Mapping[str, Any],
     images: Mapping[str, Sequence[Path]],
     paths: Mapping[str, Path],
-    config: BenchConfig,
-    folder: Path,
+    benchmark: Benchmark,
     parent: MLflowTracker,
 ) -> None:
     """Send the results: files to the parent run, numbers and images to a child run of each method.
@@ -52,8 +74,7 @@ def record(
         results: As `results.json` holds them.
         images: Files of each method, in the order of prompts; each prompt is a step of the image's slider.
         paths: Files that were written.
-        config: Of the benchmark.
-        folder: Of the benchmark, where each run's records wait until they are sent.
+        benchmark: What was measured; each run's records wait in its folder until they are sent.
         parent: The run that is open for the whole benchmark.
     """
     for path in paths.values():
@@ -61,18 +82,18 @@ def record(
             parent.log_artifact(path)
     parent.log_text("\n".join(results["prompts"]) + "\n", "prompts.txt")
     for name in dict.fromkeys(row["method"] for row in results["rows"]):
-        tags = {"method": name, "stage": "benchmark", "protocol": results["protocol"]}
+        tags = {"method": name}
         if parent.run_id:
             tags["mlflow.parentRunId"] = parent.run_id
-        with tracker_of(config, folder, name, tags) as child:
-            child.log_hyperparams({"method": name, "size": config.size, "generator": config.generator})
+        with _tracker(benchmark, name, tags) as child:
+            child.log_hyperparams({"method": name, "size": benchmark.size, "generator": benchmark.config.generator})
             numbers: dict[str, float] = {}
             for row in results["rows"]:
                 if row["method"] == name:
                     numbers |= metrics_of(row)
             child.log_metrics(numbers)
             for index, path in enumerate(images.get(name, ())):
-                child.log_image(f"bench/{config.size}", reduced(path), index)
+                child.log_image(f"bench/{benchmark.size}", reduced(path), index)
 
 
 def reduced(path: Path) -> np.ndarray:

@@ -14,13 +14,20 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
+from rich.console import Console
 
 from baselines.clock import PHASES
-from benchmarks.scoring import direction
+from lua_lightning.evaluation.intervals import Estimate
+from lua_lightning.evaluation.perceptual import EFFNET
+from lua_lightning.evaluation.registry import label_of, metric_of
+from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
+from lua_lightning.evaluation.tables import markdown_table, plain_table
 
 PAGE = Path(__file__).parent / "report.template.html"
 SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
 QUALITY = 93
+PLOTTED = ("psnr", EFFNET, "patch-kid/effnet-lite0")  # the first that both a time and a value are known of
+COST = ("seconds", "peak_memory_mib")  # metrics that the generation track has beside those of its images
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -33,15 +40,31 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(names)
 
 
-def cell(entry: Mapping[str, Any] | None) -> str:
-    """Return a metric's value with its interval, as a table shows it."""
-    if not entry or "value" not in entry:
+def cell(row: Mapping[str, Any], name: str, interval: bool = True) -> str:
+    """Return a row's value of a metric, with its interval where there is one, as a table shows it."""
+    entry, metric = row["metrics"].get(name, {}), metric_of(name)
+    if "value" not in entry:
         return "-"
-    digits = 2 if abs(entry["value"]) >= 10 else 3 if abs(entry["value"]) >= 0.1 else 4
-    text = f"{entry['value']:.{digits}f}"
-    if "low" in entry:
-        text += f" [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
+    whole = interval and "low" in entry
+    text = metric.estimate(estimate_of(entry)) if whole else metric.text(entry["value"])
     return text + ("*" if "note" in entry else "")
+
+
+def estimate_of(entry: Mapping[str, Any]) -> Estimate:
+    """Return the value and interval of a metric's entry in results."""
+    return Estimate(entry["value"], entry["low"], entry["high"])
+
+
+def cost(row: Mapping[str, Any]) -> list[str]:
+    """Return the seconds and the memory of a row, as a table shows them."""
+    if "seconds" not in row:
+        return ["-"] * len(COST)
+    return [metric_of(key).text(value) for key, value in zip(COST, cost_values(row), strict=True)]
+
+
+def cost_values(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the seconds and the MiB of a row."""
+    return row["seconds"]["total"], row["peak_memory_mib"]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -49,27 +72,19 @@ def markdown(results: Mapping[str, Any]) -> str:
     blocks = []
     for track in ("reconstruction", "generation"):
         rows = [row for row in results["rows"] if row["track"] == track]
-        names = columns_of(rows)
-        timed = ["s", "MiB"] if track == "generation" else []
+        names, costs = columns_of(rows), COST if track == "generation" else ()
         lines = [
-            f"| {' | '.join([track, 'n', *names, *timed])} |",
-            "|" + "---|" * (2 + len(names) + len(timed)),
+            [row["method"], str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if costs else ())]
+            for row in rows
         ]
-        for row in rows:
-            own = [cell(row["metrics"].get(name)) for name in names]
-            if timed and "seconds" in row:
-                own += [f"{row['seconds']['total']:.2f}", f"{row['peak_memory_mib']:.0f}"]
-            elif timed:
-                own += ["-", "-"]
-            lines.append(f"| {' | '.join([row['method'], str(row['n']), *own])} |")
-        blocks.append("\n".join(lines))
+        blocks.append(markdown_table([track, "n", *map(label_of, (*names, *costs))], lines))
     if results["differences"]:
         names = list(next(iter(results["differences"].values())))
-        lines = [f"| lua minus | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
-        for rival, own in results["differences"].items():
-            cells = [f"{cell(own[name])} {own[name]['lua_is']}" for name in names]
-            lines.append(f"| {rival} | {' | '.join(cells)} |")
-        blocks.append("\n".join(lines))
+        lines = [
+            [method, *(f"{metric_of(name).difference(estimate_of(own[name]))} {own[name]['lua_is']}" for name in names)]
+            for method, own in results["differences"].items()
+        ]
+        blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))
     missing = reasons(results)
     if missing:
         blocks.append("Unavailable:\n" + "\n".join(f"- {name}: {reason}" for name, reason in missing.items()))
@@ -77,12 +92,12 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def reasons(results: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is missing, metrics and methods, with the reason."""
+    """Return what is missing, methods and metrics by their label, with the reason."""
     found = dict(results["failures"])
     for row in results["rows"]:
         for name, entry in row["metrics"].items():
             if "unavailable" in entry:
-                found[name] = entry["unavailable"]
+                found[label_of(name, unit=False)] = entry["unavailable"]
     return found
 
 
@@ -111,14 +126,16 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     points = joined(results, metric)
     figure, axes = plt.subplots(figsize=(7, 4.5), dpi=110)
     places = [(seconds, value) for _, seconds, value in points]
-    front = pareto(places, direction(metric))
+    higher = metric_of(metric).higher_is_better
+    front = pareto(places, higher)
     axes.step([places[index][0] for index in front], [places[index][1] for index in front], where="post", color="#bbb")
     for index, (name, seconds, value) in enumerate(points):
         axes.scatter(seconds, value, color="#d62728" if name.startswith("lua") else "#1f77b4", zorder=3)
         weight = "bold" if index in front else "normal"
         axes.annotate(name, (seconds, value), (5, 5), textcoords="offset points", fontsize=8, weight=weight)
-    better = "higher" if direction(metric) else "lower"
-    axes.set(xscale="log", xlabel="seconds per image", ylabel=f"{metric} ({better} is better)")
+    better = "higher" if higher else "lower"
+    label = f"{label_of(metric)} ({better} is better)"
+    axes.set(xscale="log", xlabel=f"{label_of('seconds')} per image", ylabel=label)
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     figure.tight_layout()
@@ -133,13 +150,24 @@ def data_uri(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], prompts: Sequence[str], figure: Path) -> str:
+def shown_metric(name: str) -> dict[str, Any]:
+    """Return what the page needs to print a metric."""
+    metric = metric_of(name)
+    return {
+        "label": label_of(name),
+        "higher": metric.higher_is_better,
+        "digits": metric.digits,
+        "factor": metric.factor,
+        "source": metric.source,
+    }
+
+
+def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figure: Path) -> str:
     """Return the HTML file: it needs no network and no other file.
 
     Args:
         results: As `results.json` holds them.
         images: Files of each method, in the order of prompts.
-        prompts: Texts.
         figure: PNG of the plot.
     """
     tables = []
@@ -148,9 +176,11 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], promp
         tables.append({"track": track, "columns": columns_of(rows), "rows": rows})
     content = {
         "tables": tables,
-        "higher": {name: direction(name) for table in tables for name in table["columns"]},
+        "metrics": {name: shown_metric(name) for table in tables for name in (*table["columns"], *COST)},
+        "about": {row["method"]: row_of(row["method"]).about for row in results["rows"]},
+        "start": [LATENT_BICUBIC, LUA],
         "phases": PHASES,
-        "prompts": prompts[:SHOWN_PROMPTS],
+        "prompts": results["prompts"][:SHOWN_PROMPTS],
         "images": {name: [data_uri(path) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()},
         "unavailable": reasons(results),
     }
@@ -161,3 +191,39 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], promp
         figure="data:image/png;base64," + base64.b64encode(figure.read_bytes()).decode(),
         data=json.dumps(content).replace("</", "<\\/"),
     )
+
+
+def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, Path]:
+    """Write results, table, plot and page into a benchmark's folder, and return where they are."""
+    paths = {
+        "results": folder / "results.json",
+        "table": folder / "results.md",
+        "plot": folder / "fidelity.png",
+        "report": folder / "report.html",
+    }
+    paths["results"].write_text(json.dumps(results, indent=1) + "\n")
+    paths["table"].write_text(markdown(results))
+    metric = next((name for name in PLOTTED if joined(results, name)), None)
+    if metric:
+        plot(results, metric).savefig(paths["plot"])
+    paths["report"].write_text(page(results, images, paths["plot"]))
+    return paths
+
+
+def print_card(results: Mapping[str, Any]) -> None:
+    """Print both tracks on stderr."""
+    console = Console(stderr=True)
+    for track in ("reconstruction", "generation"):
+        rows = [row for row in results["rows"] if row["track"] == track]
+        names = [name for name in columns_of(rows) if metric_of(name).key not in ("fid", "patch-fid")][:4]
+        costs = COST if track == "generation" else ()
+        heads = [label_of(name) for name in (*names, *costs)]
+        table = plain_table(f"{track}, {results['size']} px", "method", heads)
+        for row in rows:
+            cells = [cell(row, name, interval=False) for name in names]
+            table.add_row(row["method"], *cells, *(cost(row) if costs else ()))
+        console.print(table)
+    for name, reason in results["failures"].items():
+        console.print(f"{name}: {reason}")
+    if results["remark"]:
+        console.print(f"These are {results['remark']}.")

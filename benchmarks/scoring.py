@@ -1,35 +1,28 @@
 """Rows of results from stored images and scores: every metric with its interval, or why it is unavailable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.config import BenchConfig
+from benchmarks.benchmark import Benchmark
 from benchmarks.generation import summary
-from benchmarks.reconstruction import CEILING, PHOTO, with_recovery
+from benchmarks.protocol import PATCH_PX, PATCH_SEED, PATCHES
+from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.distribution import fid, kid_estimate, meaningful
 from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
-from lua_lightning.evaluation.perceptual import EFFNET, LPIPS, distances
+from lua_lightning.evaluation.perceptual import distances
+from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, metric_of
+from lua_lightning.evaluation.rows import LUA, row_of
 from lua_lightning.images import read_image, write_image
 from lua_lightning.pairs.photos import PhotoSet
 
-PATCH, PATCHES = 256, 16  # pixels and number per image of the patch metrics; the paper: 1024 px on real models
-PATCH_SEED = 7
-HIGHER_IS_BETTER = {
-    "psnr": True, "ssim": True, "recovery": True, "clip": True,
-    "lpips": False, "perceptual": False, "fid": False, "patch-fid": False, "kid": False, "patch-kid": False,
-}  # fmt: skip
-
-
-def direction(metric: str) -> bool:
-    """Return whether a metric, such as `kid/inception`, is better when higher."""
-    return HIGHER_IS_BETTER[metric.partition("/")[0]]
+(CLIP,) = METRICS["clip"].keys
 
 
 def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
@@ -46,11 +39,11 @@ def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def feature_networks(config: BenchConfig) -> tuple[list[FeatureNetwork], dict[str, str]]:
+def feature_networks(inception_file: str | None) -> tuple[list[FeatureNetwork], dict[str, str]]:
     """Return the feature networks that are here, and by name why others are not."""
     found, missing = [], {}
     loaders: dict[str, Callable[[], FeatureNetwork]] = {
-        "inception": lambda: inception(Path(config.inception) if config.inception else None),
+        "inception": lambda: inception(Path(inception_file) if inception_file else None),
         "effnet-lite0": effnet_lite0,
     }
     for name, load in loaders.items():
@@ -64,16 +57,16 @@ def feature_networks(config: BenchConfig) -> tuple[list[FeatureNetwork], dict[st
 class Distributions:
     """FID, patch-FID, KID and patch-KID of image files against the reference photographs."""
 
-    def __init__(self, config: BenchConfig, cache: Path = Path("cache/features")):
+    def __init__(self, benchmark: Benchmark, cache: Path = Path("cache/features")):
         self.cache = cache
-        self.networks, self.missing = feature_networks(config)
-        self.reference = reference_images(PhotoSet.load(config.photos), Path("cache/reference"))
+        self.networks, self.missing = feature_networks(benchmark.config.inception)
+        self.reference = reference_images(benchmark.photos, Path("cache/reference"))
 
     def metrics(self, files: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
         """Return every metric of a set of images, by name with its feature network."""
         metrics: dict[str, dict[str, Any]] = {}
         for patch in ("", "patch-"):
-            side, count = (PATCH, PATCHES) if patch else (None, 1)
+            side, count = (PATCH_PX, PATCHES) if patch else (None, 1)
             ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, self.reference))
             for network in self.networks:
                 features, reference = (extract(network, own, self.cache) for own in (ours, theirs))
@@ -82,6 +75,9 @@ class Distributions:
             for name, reason in self.missing.items():
                 for kind in ("kid", "fid"):
                     metrics[f"{patch}{kind}/{name}"] = {"unavailable": reason}
+        for key in metrics:
+            if len(files) < metric_of(key).fewest:
+                metrics[key] = {"unavailable": f"{label_of(key)} needs at least {metric_of(key).fewest} images"}
         return metrics
 
 
@@ -95,13 +91,11 @@ def _kid(
 
 
 def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    if len(features) < 2:
-        return {"unavailable": "a Frechet distance needs at least 2 images"}
     entry: dict[str, Any] = {"value": fid(features, reference)}
     if not meaningful(features, reference):
         entry["note"] = (
             f"{len(features)} samples in {features.shape[1]} dimensions: this mostly measures the number of samples, "
-            "read KID instead"
+            f"read {METRICS['kid'].label} instead"
         )
     return entry
 
@@ -109,30 +103,38 @@ def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
 def clip_metric(files: Sequence[Path], prompts: Sequence[str], score: ClipScore | str) -> dict[str, dict[str, Any]]:
     """Return the mean prompt match with its bootstrap interval over images, or why it is unavailable."""
     if isinstance(score, str):
-        return {"clip/vit-b-32": {"unavailable": score}}
+        return {CLIP: {"unavailable": score}}
     values = score(files, prompts)
     crops = [CropScores(index, index, {"x/clip": float(value)}) for index, value in enumerate(values)]
     return {score.name: asdict(intervals(crops)["x/clip"])}
 
 
-def load_clip(config: BenchConfig) -> ClipScore | str:
+def load_clip(file: str | None) -> ClipScore | str:
     """Return CLIP, or why it is not here."""
     try:
-        return ClipScore(Path(config.clip) if config.clip else None)
+        return ClipScore(Path(file) if file else None)
     except UserError as error:
         return str(error)
 
 
-def generation_row(
-    name: str, files: tuple[Path, ...], prompts: Sequence[str], records: Sequence[Record] | None, size: int,
-    distributions: Distributions, clip: ClipScore | str,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the row of a method, or of a user's folder, in the generation track."""
-    row: dict[str, Any] = {"method": name, "track": "generation", "size": size, "n": len(files)}
-    row["metrics"] = distributions.metrics(files)
-    if len(files) == len(prompts):
-        row["metrics"] |= clip_metric(files, prompts, clip)
-    return row | (summary(records) if records else {})
+def generation_rows(
+    benchmark: Benchmark, images: Mapping[str, tuple[Path, ...]], records: Mapping[str, Sequence[Record]]
+) -> list[dict[str, Any]]:
+    """Return the rows of the generation track.
+
+    Args:
+        benchmark: What is measured.
+        images: Files of each method and of each folder of images made elsewhere.
+        records: What each method took; images made elsewhere have none.
+    """
+    distributions, clip, rows = Distributions(benchmark), load_clip(benchmark.config.clip), []
+    for name, files in images.items():
+        row: dict[str, Any] = {"method": name, "track": "generation", "size": benchmark.size, "n": len(files)}
+        row["metrics"] = distributions.metrics(files)
+        if len(files) == len(benchmark.prompts):
+            row["metrics"] |= clip_metric(files, benchmark.prompts, clip)
+        rows.append(row | (summary(records[name]) if name in records else {}))
+    return rows
 
 
 def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[dict[str, Any]]:
@@ -142,9 +144,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
     for name, own in rows.items():
         estimates = intervals(with_recovery(rows, name))
         metrics: dict[str, Any] = {
-            metric: asdict(estimates[f"x/{metric}"])
-            for metric in ("psnr", "ssim", "recovery", LPIPS, EFFNET)
-            if f"x/{metric}" in estimates
+            metric: asdict(estimates[f"x/{metric}"]) for metric in keys_of("pairs") if f"x/{metric}" in estimates
         }
         results.append(
             {
@@ -152,7 +152,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
                 "track": "reconstruction",
                 "size": size,
                 "n": len(own),
-                "rival": name not in (CEILING, PHOTO),
+                "rival": row_of(name).competes,
                 "metrics": metrics | unavailable,
             }
         )
@@ -174,12 +174,23 @@ def differences(rows: dict[str, list[CropScores]], one: str, other: str) -> dict
         if name not in rows:
             raise unknown_name("row of the reconstruction track", name, rows)
     found = paired_differences(with_recovery(rows, one), with_recovery(rows, other))
-    wanted = ("psnr", "ssim", "recovery", LPIPS, EFFNET)
-    return {metric: found[f"x/{metric}"] for metric in wanted if f"x/{metric}" in found}
+    return {metric: found[f"x/{metric}"] for metric in keys_of("pairs") if f"x/{metric}" in found}
 
 
 def verdict(metric: str, difference: Estimate) -> str:
     """Return `better`, `worse`, or `no clear difference` where the interval holds zero."""
-    if difference.low <= 0 <= difference.high:
+    if not difference.clear:
         return "no clear difference"
-    return "better" if (difference.value > 0) == direction(metric) else "worse"
+    return "better" if (difference.value > 0) == metric_of(metric).higher_is_better else "worse"
+
+
+def differences_to_lua(scores: dict[str, list[CropScores]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return, for every competitor, the adapter minus it in each paired metric, with interval and verdict."""
+    if LUA not in scores:
+        return {}
+    found = {}
+    for name in scores:
+        if name != LUA and row_of(name).competes:
+            own = differences(scores, LUA, name)
+            found[name] = {metric: asdict(value) | {"lua_is": verdict(metric, value)} for metric, value in own.items()}
+    return found

@@ -15,6 +15,7 @@ from benchmarks.report import cell
 from docs.build import ROOT, write_between
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.perceptual import EFFNET
+from lua_lightning.evaluation.registry import label_of
 
 RUNS = ROOT / "runs/bench"
 SIZES = (512, 1024, 2048)
@@ -46,14 +47,14 @@ def table(results: Mapping[int, Mapping[str, Any]]) -> str:
     """
     rows = {(size, row["track"], row["method"]): row for size, own in results.items() for row in own["rows"]}
     names = list(dict.fromkeys(name for _, _, name in rows))
-    heads = [f"{scale} {metric}" for scale in ("x2", "x4") for metric in ("PSNR", "perceptual")]
+    heads = [label_of(f"{scale}/{metric}") for scale in ("x2", "x4") for metric in ("psnr", EFFNET)]
     heads += [f"{size} px, s" for size in SIZES] + [f"{SIZES[-1]} px, MiB"]
     lines = [f"| method | {' | '.join(heads)} |", "|" + "---|" * (1 + len(heads))]
     for name in names:
         cells = []
         for size in SIZES[:2]:
             row = rows.get((size, "reconstruction", name), {"metrics": {}})
-            cells += [cell(row["metrics"].get(metric)).partition(" ")[0] for metric in ("psnr", EFFNET)]
+            cells += [cell(row, metric, interval=False) for metric in ("psnr", EFFNET)]
         for size in SIZES:
             row = rows.get((size, "generation", name), {})
             cells.append(f"{row['seconds']['total']:.2f}" if "seconds" in row else "-")

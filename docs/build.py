@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.utils.data import DataLoader
 
 from lua_lightning.config import RunConfig, load_config
+from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, LUA, PIXEL_BICUBIC
 from lua_lightning.evaluation.scoring import evaluate, reference
 from lua_lightning.evaluation.tables import markdown_scores
 from lua_lightning.images import downscale, to_uint8
@@ -25,15 +26,7 @@ from lua_lightning.pipeline import upscale_latents
 ROOT = Path(__file__).parent.parent
 ADAPTER, EXPERIMENT = "lua-tiny-d16", ROOT / "experiments/stage1.yaml"
 SHOWN = ("onestandsout.png", "picture-0b-by-freespace.png", "bridge-by-sander-klootwijk.png")
-COLUMNS = ("photo_lr", "bicubic", "pixel_bicubic", "adapter", "ceiling", "hr")
-TITLES = {
-    "photo_lr": "LR photograph",
-    "bicubic": "latent bicubic",
-    "pixel_bicubic": "decoded LR, bicubic",
-    "adapter": "adapter",
-    "ceiling": "codec ceiling",
-    "hr": "HR photograph",
-}
+COLUMNS = ("LR photograph", LATENT_BICUBIC, PIXEL_BICUBIC, LUA, CEILING, "HR photograph")
 CLOSE_UP = 160  # pixels of the HR crop that a cell of the picture shows
 
 
@@ -61,14 +54,14 @@ def picture(adapter: LatentUpscaler, codec: LatentCodec, pairs: PairDataset, sca
     sheet = Image.new("RGB", (len(COLUMNS) * (CLOSE_UP + 6), len(SHOWN) * (CLOSE_UP + 6) + 24), "white")
     draw = ImageDraw.Draw(sheet)
     for column, name in enumerate(COLUMNS):
-        draw.text((column * (CLOSE_UP + 6) + 4, 3), TITLES[name], fill="black", font=font)
+        draw.text((column * (CLOSE_UP + 6) + 4, 3), name, fill="black", font=font)
     for row, shown in enumerate(SHOWN):
         batch = {key: value[None] for key, value in wanted[shown].items() if isinstance(value, torch.Tensor)}
         images = dict(reference(codec, batch, scale).images)
         small = downscale(batch["image"], scale)
-        images["photo_lr"] = torch.nn.functional.interpolate(small, scale_factor=scale, mode="nearest")
-        images["adapter"] = codec.decode(upscale_latents(adapter, codec, batch[f"lr_x{scale}"], scale))
-        images["hr"] = batch["image"]
+        images["LR photograph"] = torch.nn.functional.interpolate(small, scale_factor=scale, mode="nearest")
+        images[LUA] = codec.decode(upscale_latents(adapter, codec, batch[f"lr_x{scale}"], scale))
+        images["HR photograph"] = batch["image"]
         detail = detail_map(batch["image"], CLOSE_UP)
         top, left = (STEP * position for position in divmod(int(detail.argmax()), detail.shape[1]))
         for column, name in enumerate(COLUMNS):
@@ -85,8 +78,8 @@ def main() -> None:
     codec = LatentCodec.from_pretrained(config.cache.codec)
     pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), "test")
     scores = evaluate(adapter, codec, DataLoader(pairs, batch_size=4), (2, 4))
-    heading = f"{len(pairs)} crops of 512 px from test photographs, used for nothing else; PSNR in dB on 8-bit RGB."
-    write_between(ROOT / "README.md", "table", f"{heading}\n\n{markdown_scores(scores, ADAPTER)}")
+    heading = f"{len(pairs)} crops of 512 px from test photographs, used for nothing else, in 8-bit RGB."
+    write_between(ROOT / "README.md", "table", f"{heading}\n\n{markdown_scores(scores)}")
     picture(adapter, codec, pairs, 2, ROOT / "docs/images/comparison.png")
     print(json.dumps(scores))
 

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.perceptual import efficientnet_lite0
+from lua_lightning.evaluation.registry import CLIP_MODEL, INCEPTION_FILE, NETWORKS
 from lua_lightning.models.pretrained import state_dict_sha256
 from lua_lightning.pairs.photos import file_sha256
-
-INCEPTION_FILE = "inception-2015-12-05.pt"  # the network that clean-fid uses
-WEIGHTS = Path.home() / ".cache/lua-lightning"
-CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32", "openai"
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,7 @@ def inception(weights: Path | None = None, device: str = "cpu") -> FeatureNetwor
     Raises:
         UserError: The file is not there.
     """
-    path = weights or WEIGHTS / INCEPTION_FILE
-    if not path.is_file():
-        raise UserError(
-            f"the Inception weights {path} are not there: fetch them with `make inception`, or name a local file with "
-            "--inception"
-        )
+    path: Any = NETWORKS["inception"].require(weights)
     from cleanfid.inception_torchscript import InceptionV3W
 
     folder = path.parent
@@ -167,12 +159,9 @@ class ClipScore:
     """
 
     def __init__(self, weights: Path | None = None, model: str = CLIP_MODEL):
+        weights = NETWORKS["vit-b-32"].require(weights)
         import open_clip
 
-        if weights is None:
-            weights = _cached_clip(model)
-        elif not weights.is_file():
-            raise UserError(f"the CLIP weights {weights} are not there")
         network: Any
         network, _, self.prepare = open_clip.create_model_and_transforms(
             model, pretrained=str(weights), force_quick_gelu=True
@@ -191,19 +180,3 @@ class ClipScore:
             theirs = self.network.encode_text(self.tokenize([prompt]), normalize=True)
             scores.append(float((ours * theirs).sum()))
         return np.array(scores)
-
-
-def _cached_clip(model: str) -> Path:
-    import open_clip
-    from huggingface_hub import try_to_load_from_cache
-
-    entry = open_clip.get_pretrained_cfg(model, CLIP_WEIGHTS)
-    repo = str(entry.get("hf_hub", "")).strip("/")
-    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-        found = try_to_load_from_cache(repo, name) if repo else None
-        if isinstance(found, str):
-            return Path(found)
-    raise UserError(
-        f"the CLIP weights of {model} ({CLIP_WEIGHTS}) are not in the hub's cache: fetch them with `make clip`, or "
-        "name a local file with --clip"
-    )

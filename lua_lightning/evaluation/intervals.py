@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from lua_lightning.evaluation.fidelity import recovery
+from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, ROWS
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+EDGES = (ROWS[LATENT_BICUBIC].suffix, ROWS[CEILING].suffix)  # the rows where recovery is 0 and 1
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Estimate:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low * self.high > 0
 
 
 def summarise(crops: Sequence[CropScores]) -> dict[str, float]:
@@ -56,9 +60,9 @@ class _Columns:
         """Return the weighted mean of each metric, and of each scale the recovery between its mean PSNRs."""
         means = dict(zip(self.names, np.average(self.values, axis=0, weights=weights).tolist(), strict=True))
         recoveries = {
-            f"{scale}/recovery": recovery(*(means[f"{scale}/psnr{of}"] for of in ("", "_bicubic", "_ceiling")))
+            f"{scale}/recovery": recovery(*(means[f"{scale}/psnr{suffix}"] for suffix in ("", *EDGES)))
             for scale in sorted({name.partition("/")[0] for name in means})
-            if {f"{scale}/psnr_bicubic", f"{scale}/psnr_ceiling"} <= means.keys()
+            if all(f"{scale}/psnr{suffix}" in means for suffix in EDGES)
         }
         return {**means, **recoveries}
 

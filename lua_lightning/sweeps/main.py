@@ -14,7 +14,8 @@ from rich.console import Console
 
 from lua_lightning.config import to_yaml
 from lua_lightning.errors import UserError
-from lua_lightning.evaluation.intervals import read_scores, summarise
+from lua_lightning.evaluation.intervals import Estimate, read_scores, summarise
+from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun, load_plan
 from lua_lightning.tracking.address import SQLITE, tracking_uri
@@ -171,7 +172,9 @@ class _Progress:
         if state == "finished":
             metric = self._plan.config.metric
             value = summarise(read_scores(run.scores)).get(metric)
-            text = f"{run.variant} seed {run.seed}: " + ("finished" if value is None else f"{metric} {value:.3f}")
+            text = f"{run.variant} seed {run.seed}: " + (
+                "finished" if value is None else f"{label_of(metric)} {metric_of(metric).fine(value)}"
+            )
         elif state == "failed":
             text = _failure(run)
         else:
@@ -224,19 +227,21 @@ def _adopt(plan: Plan, parent: str) -> None:
 def _print_end(plan: Plan, report: dict[str, Any], missing: Sequence[PlannedRun]) -> None:
     console = Console(stderr=True, highlight=False)
     if report["rows"]:
-        metric = plan.config.metric
-        title = f"{metric}: mean over seeds, and paired difference to {plan.config.reference} with its 95 % interval"
+        key, metric = plan.config.metric, metric_of(plan.config.metric)
+        title = (
+            f"{label_of(key)}: mean over seeds, and paired difference to {plan.config.reference} with its 95 % interval"
+        )
         table = plain_table(title, "variant", ["n", "mean", "std", "difference"])
         for row in report["rows"]:
-            cell = row["metrics"].get(metric)
+            cell = row["metrics"].get(key)
             if cell is None:
                 continue
-            difference = cell.get("difference")
-            shown = "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**difference) if difference else ""
-            if difference and difference["low"] * difference["high"] > 0:
-                shown += " *"
-            std = "" if cell["std"] is None else f"{cell['std']:.3f}"
-            table.add_row(row["variant"], str(cell["n"]), f"{cell['mean']:.3f}", std, shown)
+            shown = ""
+            if "difference" in cell:
+                difference = Estimate(**cell["difference"])
+                shown = metric.difference(difference) + (" *" if difference.clear else "")
+            std = "" if cell["std"] is None else metric.fine(cell["std"])
+            table.add_row(row["variant"], str(cell["n"]), metric.fine(cell["mean"]), std, shown)
         console.print(table)
         console.print(f"every metric, plots and crops: {plan.folder}/", soft_wrap=True)
     for run in missing:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from lua_lightning.config import RunConfig
 from lua_lightning.evaluation.intervals import read_scores
+from lua_lightning.evaluation.registry import label_of
+from lua_lightning.evaluation.rows import LATENT_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import adapter_scores, reference
 from lua_lightning.images import to_uint8
 from lua_lightning.models.adapter import LatentUpscaler
@@ -44,7 +46,7 @@ def plot_axis(plan: Plan, summary: Summary, axis: str, path: Path) -> None:
             _along_numbers(panel, {variant: float(values[variant]) for variant in cells}, cells, axis)
         else:
             _by_name(panel, cells, plan.config.reference)
-        panel.set_title(name, loc="left")
+        panel.set_title(label_of(name), loc="left")
     figure.savefig(path, dpi=DOTS)
 
 
@@ -82,7 +84,7 @@ def draw_crops(plan: Plan, summary: Summary, path: Path) -> None:
     }
     shown = plan.config.reference if plan.config.reference in first else next(iter(first))
     scores = read_scores(first[shown].scores)
-    hardest = f"x{min(first[shown].stages[-1].adapter.scales)}/psnr_bicubic"
+    hardest = f"x{min(first[shown].stages[-1].adapter.scales)}/psnr{ROWS[LATENT_BICUBIC].suffix}"
     sample = min(scores, key=lambda crop: crop.values[hardest]).sample
     pictures: dict[int, dict[str, np.ndarray]] = {}
     for variant in [shown, *(other for other in first if other != shown)]:
@@ -115,7 +117,7 @@ def _made(run: RunConfig, adapter: Path, sample: int) -> dict[int, tuple[dict[st
     for scale in network.config.scales:
         rivals = reference(codec, batch, scale).images
         output, _ = adapter_scores(network, codec, batch, scale)
-        known = {"photograph": batch["image"], "latent bicubic": rivals["bicubic"]}
+        known = {"photograph": batch["image"], LATENT_BICUBIC: rivals[LATENT_BICUBIC]}
         shown = [to_uint8(image[cut].clamp(-1, 1)) for image in (*known.values(), output)]
         made[scale] = (dict(zip(known, shown[:-1], strict=True)), shown[-1])
     return made

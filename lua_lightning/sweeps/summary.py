@@ -16,14 +16,12 @@ from lua_lightning.evaluation.intervals import (
     read_scores,
     summarise,
 )
-from lua_lightning.evaluation.tables import reported
+from lua_lightning.evaluation.registry import keys_of, label_of, metric_of
+from lua_lightning.evaluation.tables import markdown_table, reported
 from lua_lightning.sweeps.plan import Plan, PlannedRun, tracked_name
 from lua_lightning.training.runs import RESULTS
 
-LABELS = {"psnr": "PSNR, dB", "ssim": "SSIM", "recovery": "recovery"}
-DIGITS = {"psnr": 3}  # all others have four: a sweep looks for small differences
-SHOWN = ("psnr", "ssim", "recovery", "perceptual/effnet-lite0", "lpips/alex")
-LOWER_IS_BETTER = ("perceptual/", "lpips/", "out_of_range")
+SHOWN = tuple(keys_of("pairs"))
 COLUMNS = ("variant", "metric", "n", "mean", "std", "difference", "low", "high", "clear_of_zero")
 
 
@@ -53,7 +51,7 @@ class Cell:
     @property
     def clear(self) -> bool:
         """Whether the interval of the difference leaves out zero."""
-        return self.difference is not None and self.difference.low * self.difference.high > 0
+        return self.difference is not None and self.difference.clear
 
 
 @dataclass(frozen=True)
@@ -143,40 +141,31 @@ def markdown(plan: Plan, summary: Summary, shown: Sequence[str] = SHOWN) -> str:
     """
     names = metrics_of(summary, shown)
     best = {name: _best(summary, name) for name in names}
-    heads = [_label(name) for name in names]
-    lines = [f"| variant | n | steps | hours | {' | '.join(heads)} |", "|---|---|---|---|" + "---|" * len(names)]
+    lines = []
     for variant, metrics in summary.cells.items():
         label = f"{variant} (reference)" if variant == plan.config.reference else variant
         n = max(len(cell.values) for cell in metrics.values())
         cells = [_cell(name, metrics.get(name), variant in best[name]) for name in names]
-        facts = f"{n} | {summary.steps[variant]} | {summary.hours[variant]:.2f}"
-        lines.append(f"| {label} | {facts} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _label(name: str) -> str:
-    scale, _, metric = name.partition("/")
-    return f"{scale} {LABELS.get(metric, metric)}"
+        lines.append([label, str(n), str(summary.steps[variant]), f"{summary.hours[variant]:.2f}", *cells])
+    return markdown_table(["variant", "n", "steps", "hours", *map(label_of, names)], lines) + "\n"
 
 
 def _best(summary: Summary, name: str) -> list[str]:
     means = {variant: metrics[name].mean for variant, metrics in summary.cells.items() if name in metrics}
-    wanted = (min if name.partition("/")[2].startswith(LOWER_IS_BETTER) else max)(means.values())
+    wanted = (max if metric_of(name).higher_is_better else min)(means.values())
     return [variant for variant, mean in means.items() if mean == wanted]
 
 
 def _cell(name: str, cell: Cell | None, best: bool) -> str:
     if cell is None:
         return "–"
-    digits = DIGITS.get(name.partition("/")[2], 4)
-    text = f"{cell.mean:.{digits}f}" + (f" ± {cell.std:.{digits}f}" if cell.std is not None else "")
+    metric = metric_of(name)
+    text = metric.fine(cell.mean) + (f" ± {metric.fine(cell.std)}" if cell.std is not None else "")
     text = f"**{text}**" if best else text
     if cell.difference is None:
         return text
-    parts = (cell.difference.value, cell.difference.low, cell.difference.high)
-    value, low, high = (f"{part:+.{digits}f}" for part in parts)
     star = "\\*" if cell.clear else ""
-    return f"{text}<br>{value} [{low}, {high}]{star}"
+    return f"{text}<br>{metric.difference(cell.difference)}{star}"
 
 
 def csv_text(summary: Summary) -> str:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
+from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, PHOTO_BICUBIC
 from lua_lightning.images import to_uint8
 from lua_lightning.tracking.tracker import MLflowTracker
 
@@ -21,9 +22,9 @@ LAST = "last"  # checkpoint to resume from
 
 def comparison(images: dict[str, Tensor], row: int, scale: int) -> Tensor:
     """Return LR (pixels repeated) and latent bicubic above adapter and HR, (1, 3, 2H, 2W) in [-1, 1]."""
-    small = F.avg_pool2d(images["photo_bicubic"][row : row + 1], scale)
+    small = F.avg_pool2d(images[PHOTO_BICUBIC][row : row + 1], scale)
     cells = [F.interpolate(small, scale_factor=scale, mode="nearest")]
-    cells += [images[name][row : row + 1].clamp(-1, 1) for name in ("bicubic", "adapter", "hr")]
+    cells += [images[name][row : row + 1].clamp(-1, 1) for name in (LATENT_BICUBIC, LUA, "hr")]
     return torch.cat([torch.cat(cells[:2], dim=-1), torch.cat(cells[2:], dim=-1)], dim=-2)
 
 

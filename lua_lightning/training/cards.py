@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 from lua_lightning.config import RunConfig
 from lua_lightning.evaluation.intervals import CropScores, intervals, summarise
+from lua_lightning.evaluation.registry import METRICS, label_of, metric_of
+from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA
 from lua_lightning.evaluation.tables import markdown_scores, reported
 from lua_lightning.models.codec import PIXELS
 from lua_lightning.models.pretrained import ZOO
@@ -46,6 +48,13 @@ def read_history(adapter: str | Path | None) -> list[dict[str, Any]]:
         if adapter and (folder / HISTORY).is_file():
             return json.loads((folder / HISTORY).read_text())
     return []
+
+
+def method_of(config: RunConfig) -> str:
+    """Return the name of the method that a run trains the network of."""
+    if config.cache.codec == PIXELS:
+        return "swinir"
+    return "lsr" if config.adapter.head == "liif" else LUA
 
 
 def kind_of(config: RunConfig) -> str:
@@ -96,14 +105,19 @@ def adapter_card(
         ),
         f"- **Command**: `{command}`; the `config.yaml` of this folder has the settings of the last stage.",
         "",
-        f"Validation photographs, {len(crops)} crops of {config.cache.crop_px} px, PSNR in dB on 8-bit RGB; recovery",
-        "is the share of the way from latent bicubic to the codec's own round trip:",
+        f"Measured on {len(crops)} crops of {config.cache.crop_px} px of validation photographs, in 8-bit RGB.",
+        f"Recovery is the share of the way from `{LATENT_BICUBIC}` to the autoencoder's own round trip:",
         "",
-        markdown_scores(summarise(crops), config.name),
+        markdown_scores(summarise(crops), method_of(config)),
         "",
         "The adapter's own scores with 95 % bootstrap intervals over photographs:",
         "",
-        *(f"- {name} {estimates[name]}" for name in sorted(estimates) if name.partition("/")[2] in reported()),
+        *(
+            f"- {label_of(f'{scale}/{key}')}: {metric_of(key).estimate(estimates[f'{scale}/{key}'])}"
+            for scale in sorted({name.partition("/")[0] for name in estimates})
+            for key in reported()
+            if f"{scale}/{key}" in estimates
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -112,6 +126,7 @@ def adapter_card(
 def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
     """Return the model card of an embedded autoencoder as Markdown with a Hugging Face header."""
     config = results["config"]
+    psnr = METRICS["psnr"]
     sides = "in encoder and decoder" if config["encoder_blocks"] else "in the decoder"
     lines = [
         "---",
@@ -128,7 +143,8 @@ def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
         f"{config['seed']}, {results['minutes']:.0f} minutes on {results['threads']} CPU thread(s).",
         "- **Command**: `make zoo-codecs`",
         f"- **Round trip** of {results['test_crops']} detailed crops of test photographs: "
-        f"{results['psnr']:.2f} dB PSNR; the linear code alone {results['psnr_linear']:.2f} dB.",
+        f"{psnr.text(results['psnr'])} {psnr.unit} {psnr.label}; "
+        f"the linear code alone {psnr.text(results['psnr_linear'])} {psnr.unit}.",
         "",
     ]
     return "\n".join(lines)

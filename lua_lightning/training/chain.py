@@ -16,6 +16,7 @@ from lua_lightning.config import RunConfig, load_config, read_yaml, to_yaml
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.intervals import intervals, paired_differences, read_scores
 from lua_lightning.evaluation.perceptual import distances
+from lua_lightning.evaluation.registry import Metric, label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table, reported
 from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
@@ -27,8 +28,6 @@ from lua_lightning.training.train import is_rank_zero, quiet, train
 STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
 
 STAGE_SETTING = re.compile(r"(?P<stage>[\w-]+):(?P<setting>[^=]+=.*)", re.DOTALL)  # stage3:loss.pixel_fft=0.5
-
-SHOWN = {"psnr": (", dB", 2, 1.0), "out_of_range": (", %", 2, 100.0)}  # unit, decimals and factor on the closing card
 
 
 @dataclass
@@ -284,17 +283,16 @@ def print_report(report: dict[str, Any]) -> None:
         table.add_row(f"[bold]{scale}[/bold]")
         for name in metrics:
             if "value" in metrics[name]:
-                unit, digits, factor = SHOWN.get(name, ("", 3, 1.0))
-                cells = [_cell(own[scale][name], digits, factor) for own in stages.values()]
-                table.add_row(name + unit, *cells)
+                cells = [_cell(own[scale][name], metric_of(name)) for own in stages.values()]
+                table.add_row(label_of(name), *cells)
     console = Console(stderr=True, highlight=False)
     console.print(table)
     for name, reason in distances()[1].items():
-        console.print(f"{name} is unavailable: {reason}", soft_wrap=True)
+        console.print(f"{label_of(name)} is unavailable: {reason}", soft_wrap=True)
 
 
-def _cell(entry: dict[str, Any], digits: int, factor: float) -> str:
+def _cell(entry: dict[str, Any], metric: Metric) -> str:
     """Return the value above its interval, or above that of its paired difference to the first stage."""
     shown, sign = (entry["difference"], "+") if "difference" in entry else (entry, "")
-    low, high = (f"{factor * shown[key]:{sign}.{digits}f}" for key in ("low", "high"))
-    return f"{factor * entry['value']:.{digits}f}\n[dim]{low} to {high}[/dim]"
+    low, high = (metric.fine(shown[key], sign) for key in ("low", "high"))
+    return f"{metric.text(entry['value'])}\n[dim]{low} to {high}[/dim]"

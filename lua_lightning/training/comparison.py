@@ -11,11 +11,10 @@ from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.held_out import measure
 from lua_lightning.evaluation.intervals import CropScores, Estimate, paired_differences, read_scores, write_scores
-from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.evaluation.registry import keys_of, label_of, metric_of
+from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.pairs.photos import Split
 from lua_lightning.training.runs import CONFIG, RESULTS, SCORES
-
-METRICS = ("psnr", "ssim", "perceptual/effnet-lite0", "lpips/alex")
 
 
 def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any]]:
@@ -60,27 +59,24 @@ def _scores(folder: Path, split: Split) -> list[CropScores]:
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return the differences as a Markdown table; those whose interval leaves out zero are bold."""
     names = _names(rows)
-    lines = [f"| run | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
-    for row in rows:
-        cells = [_cell(row["differences"][name]) for name in names]
-        lines.append(f"| {row['run']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lines = [[row["run"], *(_cell(name, row["differences"][name]) for name in names)] for row in rows]
+    return markdown_table(["run", *map(label_of, names)], lines)
 
 
 def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
     found = rows[0]["differences"]
     scales = sorted({name.partition("/")[0] for name in found})
-    return [f"{scale}/{metric}" for scale in scales for metric in METRICS if f"{scale}/{metric}" in found]
+    return [f"{scale}/{metric}" for scale in scales for metric in keys_of("pairs") if f"{scale}/{metric}" in found]
 
 
-def _cell(difference: Estimate) -> str:
-    text = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-    return f"**{text}**" if difference.low * difference.high > 0 else text
+def _cell(name: str, difference: Estimate) -> str:
+    text = metric_of(name).difference(difference)
+    return f"**{text}**" if difference.clear else text
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     """Print the differences on stderr, one column per run."""
     table = plain_table(title, "metric", [Path(row["run"]).parent.name for row in rows])
     for name in _names(rows):
-        table.add_row(name, *(_cell(row["differences"][name]).strip("*") for row in rows))
+        table.add_row(label_of(name), *(_cell(name, row["differences"][name]).strip("*") for row in rows))
     Console(stderr=True).print(table)

@@ -13,6 +13,7 @@ from lua_lightning.config import OptimConfig, RunConfig
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import CropScores, summarise
 from lua_lightning.evaluation.perceptual import available
+from lua_lightning.evaluation.rows import LUA
 from lua_lightning.evaluation.scoring import Reference, adapter_scores, by_crop, reference
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
@@ -243,7 +244,7 @@ class AdapterModule(L.LightningModule):
                 known = self._references[scale, batch_index]
                 output, own = adapter_scores(self.averaged, self.codec, batch, scale, perceptual)
                 scores[scale] = {**known.scores, **own}
-                images[scale] = {**known.images, "adapter": output[shown], "hr": batch["image"][shown]}
+                images[scale] = {**known.images, LUA: output[shown], "hr": batch["image"][shown]}
         self._crops += by_crop(batch, scores)
         return images
 

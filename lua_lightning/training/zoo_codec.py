@@ -11,12 +11,15 @@ from rich.progress import track
 from torch import Tensor
 
 from lua_lightning.evaluation.fidelity import mean_psnr
+from lua_lightning.evaluation.registry import METRICS
 from lua_lightning.images import downscale, read_image, to_tensor
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
 from lua_lightning.pairs.crops import detail_map, dihedral, draw_apart, draw_positions
 from lua_lightning.pairs.photos import PhotoSet, Split
 from lua_lightning.training.cards import codec_card, write_card
 from lua_lightning.training.zoo_config import CodecTrainingConfig
+
+PSNR = METRICS["psnr"]
 
 
 def load_pyramids(photos: PhotoSet, split: Split, crop: int, max_reduction: int) -> list[Tensor]:
@@ -130,7 +133,8 @@ def train_codec(config: CodecTrainingConfig) -> dict:
         schedule.step()
         if (step + 1) % 500 == 0:
             reached = round_trip_psnr(model, val)
-            print(f"step {step + 1}: validation PSNR {reached:.2f} dB (linear {linear_psnr['val']:.2f})", flush=True)
+            shown = f"{PSNR.text(reached)} {PSNR.unit} (linear {PSNR.text(linear_psnr['val'])})"
+            print(f"step {step + 1}: validation {PSNR.label} {shown}", flush=True)
 
     shift, spread = latent_statistics(model, stream)
     final = PatchAutoencoder(

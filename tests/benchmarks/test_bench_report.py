@@ -4,7 +4,7 @@ import re
 import pytest
 from PIL import Image
 
-from benchmarks.report import cell, columns_of, markdown, page, pareto, plot
+from benchmarks.report import cell, columns_of, markdown, page, pareto, plot, shown_metric
 
 RESULTS = {
     "protocol": "1",
@@ -40,24 +40,31 @@ RESULTS = {
 def test_the_table_has_every_number_and_every_reason():
     text = markdown(RESULTS)
     assert "| lua | 3 | 32.00 [31.00, 33.00] |" in text
-    assert "| lua | 3 | 0.123 [-0.877, 1.123] | 2.00 | 800 |" in text
-    assert "| latent-bicubic | 6.000 [5.000, 7.000] better |" in text
+    assert "| lua | 3 | 0.1234 [-0.8766, 1.1234] | 2.00 | 800 |" in text
+    assert "| latent-bicubic | +6.000 [+5.000, +7.000] better |" in text
     assert "- hidiffusion: another UNet is needed" in text
-    assert "- fid/inception: no weights" in text
+    assert "- FID (Inception): no weights" in text
     assert columns_of(RESULTS["rows"]) == ["psnr", "kid/effnet-lite0"]
 
 
 @pytest.mark.parametrize(
-    ("entry", "text"),
+    ("metrics", "name", "text"),
     [
-        (None, "-"),
-        ({"unavailable": "why"}, "-"),
-        ({"value": 0.00123}, "0.0012"),
-        ({"value": 250.0, "note": "few samples"}, "250.00*"),
+        ({}, "psnr", "-"),
+        ({"psnr": {"unavailable": "why"}}, "psnr", "-"),
+        ({"kid/inception": {"value": 0.00123}}, "kid/inception", "0.0012"),
+        ({"fid/inception": {"value": 250.0, "note": "few samples"}}, "fid/inception", "250.00*"),
     ],
 )
-def test_a_cell_shows_what_is_known(entry, text):
-    assert cell(entry) == text
+def test_a_cell_shows_what_is_known(metrics, name, text):
+    assert cell({"metrics": metrics}, name) == text
+
+
+def test_every_part_of_the_report_prints_by_the_table_of_metrics():
+    text = markdown(RESULTS)
+    assert "| reconstruction | n | PSNR, dB |" in text
+    assert "| generation | n | KID (EffNet-Lite0) | time, s | memory, MiB |" in text
+    assert shown_metric("kid/effnet-lite0")["digits"] == 4
 
 
 def test_the_front_holds_what_nothing_beats_in_both():
@@ -73,10 +80,13 @@ def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
     for method in ("lua", "latent-bicubic"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / f"{method}.png")
         images[method] = [tmp_path / f"{method}.png"]
-    text = page(RESULTS, images, ["a lake <b>"], figure)
+    text = page({**RESULTS, "prompts": ["a lake <b>"]}, images, figure)
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     data = json.loads(re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1])
     assert data["prompts"] == ["a lake <b>"]
-    assert data["unavailable"]["fid/inception"] == "no weights </script>"
+    assert data["unavailable"]["FID (Inception)"] == "no weights </script>"
     assert data["images"]["lua"][0].startswith("data:image/jpeg;base64,")
-    assert data["higher"] == {"psnr": True, "kid/effnet-lite0": False}
+    assert {name: metric["higher"] for name, metric in data["metrics"].items()} == {
+        "psnr": True, "kid/effnet-lite0": False, "seconds": False, "peak_memory_mib": False,
+    }  # fmt: skip
+    assert data["about"]["lua"] == "the latent upscaler adapter, then decoding"

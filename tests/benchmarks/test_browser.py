@@ -40,7 +40,9 @@ def opened(driver, tmp_path):
     for name, colour in COLOURS.items():
         Image.new("RGB", (64, 64), colour).save(tmp_path / f"{name}.png")
         images[name] = [tmp_path / f"{name}.png"] * 2
-    (tmp_path / "report.html").write_text(page(RESULTS, images, ["a lake", "a hill"], tmp_path / "plot.png"))
+    (tmp_path / "report.html").write_text(
+        page({**RESULTS, "prompts": ["a lake", "a hill"]}, images, tmp_path / "plot.png")
+    )
     driver.get(f"file://{tmp_path}/report.html")
     return driver
 
@@ -87,7 +89,7 @@ def test_both_sides_zoom_together(opened):
 @pytest.mark.slow
 def test_a_click_sorts_the_table(opened):
     table = opened.find_element("id", "table-generation")
-    head = next(cell for cell in table.find_elements("tag name", "th") if cell.text == "seconds")
+    head = next(cell for cell in table.find_elements("tag name", "th") if cell.text == "time, s")
 
     def first_column():
         return [row.find_element("tag name", "td").text for row in table.find_elements("css selector", "tbody tr")]

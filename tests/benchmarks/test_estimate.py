@@ -3,10 +3,11 @@ import pytest
 from baselines.demofusion import DemoFusion
 from baselines.denoising import Denoiser
 from baselines.registry import build_method
+from benchmarks.benchmark import resolve
 from benchmarks.config import BenchConfig
 from benchmarks.estimate import estimate, native_passes, seconds_per_pass, seconds_per_pixel
-from lua_lightning.generators.catalogue import GENERATORS
 from tests.baselines.conftest import BASE, generator, world  # noqa: F401
+from tests.conftest import write_photo_set
 
 
 @pytest.mark.parametrize("name", ["demofusion", "lsrna-demofusion"])
@@ -33,18 +34,21 @@ def test_a_pass_takes_time(world):  # noqa: F811
     assert 0 < seconds_per_pass(world, BASE) < 5
 
 
-def test_the_estimate_counts_images_warm_ups_and_crops():
-    config = BenchConfig(size=512, steps=10, methods=("dat-light",))
-    facts = GENERATORS["tiny-sdxl"]
-    slow, fast = (
-        estimate(config, facts, config.methods, 2, 5, 0.0, {"dat-light": seconds / 512**2}) for seconds in (10.0, 0.0)
-    )
+@pytest.fixture
+def benchmark(tmp_path):
+    photos = write_photo_set(tmp_path / "photos", ["train", "val", "test"], size=512)
+    methods = ("lua", "lsr", "latent-bicubic", "direct")
+    return resolve(BenchConfig(methods=methods, photos=str(photos), out=str(tmp_path), crops_per_photo=5))
+
+
+def test_the_estimate_counts_images_warm_ups_and_crops(benchmark):
+    slow, fast = (estimate(benchmark, ["lua"], 2, 0.0, {"lua": seconds / 512**2}) for seconds in (10.0, 0.0))
     assert slow - fast == pytest.approx(10 * (2 + 1 + 5))
 
 
-def test_methods_that_enlarge_are_timed_and_one_that_fails_is_left_out(world):  # noqa: F811
-    config = BenchConfig(settings={"lsr": ["weights=nowhere"]})
-    found = seconds_per_pixel(config, world, ["lua", "lsr", "latent-bicubic", "direct"], 2)
+def test_methods_that_enlarge_are_timed_and_one_that_fails_is_left_out(benchmark, world):  # noqa: F811
+    benchmark.config.settings["lsr"] = ["weights=nowhere"]
+    found = seconds_per_pixel(benchmark, world, benchmark.config.methods)
     assert set(found) == {"lua", "latent-bicubic"}
     assert 0 < found["latent-bicubic"] < found["lua"]
 

@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from benchmarks import generation
-from benchmarks.config import BenchConfig, resolve
-from benchmarks.run import folder_of, main
+from benchmarks.__main__ import main
 from benchmarks.store import image_path
-from lua_lightning.errors import UserError
 from lua_lightning.generators.catalogue import GENERATORS
 from lua_lightning.generators.tiny_sdxl import build_tiny_sdxl
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
@@ -101,7 +99,7 @@ def test_a_killed_benchmark_goes_on_with_what_is_missing(arguments, capsys, monk
     kept = image_path(folder, "lua", 0).stat().st_mtime_ns
     asked = []
     make = generation._make
-    monkeypatch.setattr(generation, "_make", lambda *args: asked.append(args[2]) or make(*args))
+    monkeypatch.setattr(generation, "_make", lambda *args: asked.append(args[3]) or make(*args))
     assert main(arguments) == 0
     assert [(job.method, job.index) for job in asked] == [("lua", 1)]
     assert image_path(folder, "lua", 0).stat().st_mtime_ns == kept
@@ -129,10 +127,10 @@ def test_new_weights_under_an_old_name_make_new_images_and_scores(arguments, cap
 def test_one_methods_failure_is_its_row_alone(arguments, capsys, monkeypatch):
     make = generation._make
 
-    def broken(method, *rest):
+    def broken(benchmark, method, *rest):
         if method.name == "lua":
             raise RuntimeError("CUDA out of memory. Tried to allocate 3 TiB")
-        return make(method, *rest)
+        return make(benchmark, method, *rest)
 
     monkeypatch.setattr(generation, "_make", broken)
     assert main(arguments) == 0
@@ -146,28 +144,3 @@ def test_a_folder_without_images_is_told_before_anything_is_made(arguments, caps
     assert main([*arguments, "folders.mine=empty"]) == 2
     assert "empty holds no PNG, JPEG or WebP images" in capsys.readouterr().err
     assert not list(Path("runs").rglob("*.png"))
-
-
-def test_other_settings_are_another_folder():
-    one = BenchConfig()
-    assert folder_of(one) == folder_of(dataclasses.replace(one, experiment="other"))
-    assert folder_of(one) != folder_of(dataclasses.replace(one, seed=1))
-
-
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
-        ({"methods": ("lau",)}, "did you mean 'lua'"),
-        ({"size": 700}, "512, 1024, 2048, 4096"),
-        ({"folders": {"lua": "x"}}, "needs another name"),
-        ({"steps": -1}, "steps=-1"),
-    ],
-)
-def test_what_cannot_be_run_is_refused(changes, match):
-    with pytest.raises(UserError, match=match):
-        resolve(dataclasses.replace(BenchConfig(), **changes), GENERATORS["tiny-sdxl"])
-
-
-def test_real_models_run_the_published_steps():
-    config = resolve(BenchConfig(size=1024, generator="sdxl"), GENERATORS["sdxl"])
-    assert (config.prompts, config.steps) == (1000, 0)

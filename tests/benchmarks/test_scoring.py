@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.scoring import differences, direction, reconstruction_rows, verdict
+from benchmarks.scoring import differences, reconstruction_rows, verdict
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import CropScores, Estimate
 
@@ -26,7 +26,6 @@ def test_better_is_a_statement_only_when_clear_of_zero():
     assert verdict("psnr", Estimate(-0.5, -0.9, -0.1)) == "worse"
     assert verdict("lpips/alex", Estimate(-0.5, -0.9, -0.1)) == "better"
     assert verdict("psnr", Estimate(0.5, -0.1, 1.1)) == "no clear difference"
-    assert not direction("patch-kid/effnet-lite0")
 
 
 def test_a_row_that_is_not_there_is_refused(rows):

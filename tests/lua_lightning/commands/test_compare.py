@@ -27,7 +27,7 @@ def test_differences_are_paired_and_marked_when_clear(tmp_path, capsys):
     assert row["differences"]["x2/psnr"] == pytest.approx({"value": 0.25, "low": 0.25, "high": 0.25})
     ssim = row["differences"]["x2/ssim"]
     assert ssim["low"] < 0 < ssim["high"]
-    assert f"| {ssim['value']:+.3f} [" in out
+    assert f"| {ssim['value']:+.4f} [" in out
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path, capsys):

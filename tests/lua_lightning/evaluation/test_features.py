@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from lua_lightning.errors import UserError
-from lua_lightning.evaluation import features as features_module
+from lua_lightning.evaluation import registry
 from lua_lightning.evaluation.features import (
     ClipScore,
     FeatureNetwork,
@@ -106,7 +106,7 @@ def test_a_local_inception_file_gives_clean_fids_features(tmp_path, files):
 
 
 def test_missing_weights_are_named_with_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(features_module, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(registry, "INCEPTION_FOLDER", tmp_path)
     with pytest.raises(UserError, match="make inception"):
         inception()
     with pytest.raises(UserError, match="make clip"):

