@@ -8,6 +8,7 @@ from lua_lightning.models.known_codecs import KNOWN, PIXELS
 from lua_lightning.zoo import zoo_adapters, zoo_autoencoders
 
 ELSEWHERE = ("a folder", "a hub id")
+GENERATOR_NAMES = (*GENERATORS, *ELSEWHERE)
 SPLITS = ("val", "test")
 SETTINGS_HINT = "Settings: `lua-lightning train --help` and docs/settings.md explain each."
 
@@ -24,7 +25,7 @@ def codecs() -> dict[str, Sequence[str]]:
 
 def generators() -> dict[str, Sequence[str]]:
     """Return the generators that can be named."""
-    return {"generators": [*GENERATORS, *ELSEWHERE]}
+    return {"generators": GENERATOR_NAMES}
 
 
 def experiments(folder: str = "") -> dict[str, Sequence[str]]:
