@@ -87,10 +87,6 @@ bench-speed: setup ## the same on SDXL's true graph with random weights (a small
 gpu-check: setup ## check and measure everything on this machine's GPU, without network, in ten minutes at most
 	@$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
-.PHONY: contact-sheet
-contact-sheet: setup ## remake the picture of what every method makes of three prompts
-	@$(BIN)/python -m docs.contact_sheet
-
 .PHONY: bench-512 bench-1024 bench-2048 bench-4096
 bench-512: data ## every method at 512 px: table, report and MLflow run (GENERATOR=tiny-sdxl, ARGS="prompts=8 ...")
 bench-1024: data ## the same at 1024 px
@@ -109,12 +105,13 @@ clip: setup ## fetch the CLIP weights of the prompt match into the hub's cache
 	@$(BIN)/python -c "import open_clip; open_clip.create_model('ViT-B-32', pretrained='openai')"
 
 .PHONY: docs
-docs: data ## remake the README's table and picture from the shipped models
-	@$(BIN)/python -m docs.build
+docs: data ## regenerate the README's tables and close-ups from the measured result, docs/measured.json
+	@$(BIN)/python -m docs.build $(PHOTOS)
 
-.PHONY: docs-benchmark
-docs-benchmark: bench-512 bench-1024 bench-2048 ## remake the README's benchmark table and the report's picture (needs chromium)
-	@$(BIN)/python -m docs.benchmark_tables
+.PHONY: docs-measure
+docs-measure: bench-512 bench-1024 bench-2048 ## measure that result anew, with its pictures (40 minutes; needs chromium)
+	@$(BIN)/python -m docs.measured
+	@$(BIN)/python -m docs.build $(PHOTOS)
 
 .PHONY: docs-settings
 docs-settings: setup ## remake docs/settings.md from the settings' own explanations

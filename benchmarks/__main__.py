@@ -21,10 +21,10 @@ def details() -> str:
     """Return what can be chosen, and every setting with its default."""
     from baselines.registry import METHODS
     from benchmarks.config import BenchConfig
-    from lua_lightning.commands.choices import GENERATOR_NAMES
+    from lua_lightning.commands.choices import generators
     from lua_lightning.settings import settings_text
 
-    choices = listing("choices", {"methods": [*METHODS], "generators": GENERATOR_NAMES})
+    choices = listing("choices", {"methods": [*METHODS], **generators()})
     return f"{choices}\n\n{settings_text('settings', BenchConfig)}"
 
 

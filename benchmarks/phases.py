@@ -6,7 +6,7 @@ Command: make bench-phases
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,8 @@ from baselines.clock import PHASES
 from baselines.contract import World
 from baselines.measure import Measured, measure_apart
 from baselines.registry import METHODS, method_class
+from lua_lightning.commands.choices import generators
+from lua_lightning.commands.command import Command, listing, run_command
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.registry import METRICS, label_of
 from lua_lightning.evaluation.rows import LUA
@@ -109,32 +111,64 @@ def rows_of(results: dict[int, dict[str, Measured | str]]) -> list[dict[str, Any
     ]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure, print the card, and write and print the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048])
-    parser.add_argument("--methods", nargs="+", default=[*METHODS])
-    parser.add_argument("--generator", default="tiny-sdxl")
+def check_methods(names: Sequence[str]) -> None:
+    """Refuse unknown methods before anything is measured.
+
+    Raises:
+        UserError: A method is unknown; the near match is named.
+    """
+    for name in names:
+        method_class(name)
+
+
+def write_results(content: Mapping[str, Any], path: Path) -> None:
+    """Write what was measured as JSON, and print it as one line that names the file under `results`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps({**content, "results": str(path)}))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `python -m benchmarks.phases`."""
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048], help="sides in pixels")
+    parser.add_argument("--methods", nargs="+", default=[*METHODS], metavar="METHOD", help="methods to measure")
+    parser.add_argument("--generator", default="tiny-sdxl", help="name, folder or hub id")
     parser.add_argument("--steps", type=int, default=5, help="denoising steps of every diffusion pass")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of methods without a diffusion pass of their own")
-    parser.add_argument("--warmups", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/phases.json"))
-    options = parser.parse_args(arguments)
-    try:
-        world = World(options.generator, steps=options.steps)
-        facts = find_generator(options.generator)
-        ladder = {size: facts.base_size(size) for size in options.sizes}
-        results = measure_all(world, options.methods, ladder, options.repeats, options.warmups)
-    except UserError as error:
-        print(f"benchmarks.phases: {error}", file=sys.stderr)
-        return 2
+    parser.add_argument("--repeats", type=int, default=5, help="counted runs of methods without a diffusion pass")
+    parser.add_argument("--warmups", type=int, default=2, help="runs before them")
+    parser.add_argument("--out", type=Path, default=Path("runs/phases.json"), help="file of the results")
+
+
+def details() -> str:
+    """Return what can be chosen."""
+    return listing("choices", {"methods": [*METHODS], **generators()})
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print the card, and write and print the JSON."""
+    check_methods(options.methods)
+    facts = find_generator(options.generator)
+    ladder = {size: facts.base_size(size) for size in options.sizes}
+    world = World(options.generator, steps=options.steps)
+    results = measure_all(world, options.methods, ladder, options.repeats, options.warmups)
     print_card(results)
     content = {"generator": options.generator, "steps": options.steps, "device": world.device}
-    content["rows"] = rows_of(results)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1) + "\n")
-    print(json.dumps({**content, "results": str(options.out)}))
-    return 0
+    write_results({**content, "rows": rows_of(results)}, options.out)
+
+
+COMMAND = Command(
+    "phases",
+    "Measure seconds per phase and peak memory of every method at several sizes.",
+    "python -m benchmarks.phases --sizes 512 --methods lua pixel-bicubic",
+    add_arguments,
+    run,
+    details,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m benchmarks.phases` and return the exit status."""
+    return run_command(COMMAND, "python -m benchmarks.phases", arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from docs.build import ROOT, write_between
+from docs.pages import ROOT, write_between
 from lua_lightning.sweeps.plan import VARIANTS, load_plan
 from lua_lightning.sweeps.plots import plot_axis
 from lua_lightning.sweeps.summary import markdown, summarise_sweep

@@ -1,63 +1,46 @@
-"""Remake the picture of what every method makes of three prompts, with the seconds that it took.
+"""The picture of what every method makes of the prompts of a benchmark, with the seconds that it took."""
 
-Command: make contact-sheet
-"""
-
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from rich.progress import track
 
-from baselines.contract import Outcome, World
-from baselines.registry import METHODS, build_method
-from lua_lightning.images import to_uint8
+from benchmarks.store import image_path
+from lua_lightning.errors import UserError
 
-ROOT = Path(__file__).parent.parent
-PROMPTS = (
-    "rowing boats on the shore of a mountain lake at sunset",
-    "a red and orange flower in a garden",
-    "a path through a dark green forest",
-)
-SEED, BASE, SIZE, STEPS, CELL = 42, 256, 512, 20, 288
-MARGIN, TITLE = 6, 40
+SHOWN = 3  # prompts, at most
+CELL, MARGIN, TITLE = 288, 6, 40  # pixels
 
 
-def images_of(world: World, prompt: str) -> dict[str, Outcome]:
-    """Return what each method that runs here makes of a prompt."""
-    start = world.start(prompt, SEED, BASE)
-    outcomes = {}
-    for name in track(METHODS, description=prompt[:30]):
-        method = build_method(name, world)
-        if name != "hidiffusion":  # which the embedded UNet does not allow
-            outcomes[name] = method.run(start, SIZE)
-    return outcomes
+def sheet(folder: Path) -> Image.Image:
+    """Return the images of a finished benchmark in a grid: methods in columns, with names and median seconds above.
+
+    Raises:
+        UserError: The benchmark's images are no longer there.
+    """
+    results = json.loads((folder / "results.json").read_text())
+    seconds = {row["method"]: row["seconds"]["total"] for row in results["rows"] if "seconds" in row}
+    count = min(SHOWN, len(results["prompts"]))
+    images = {name: [image_path(folder, name, index) for index in range(count)] for name in seconds}
+    gone = next((path for paths in images.values() for path in paths if not path.is_file()), None)
+    if gone is not None:
+        raise UserError(f"{gone} is no longer there: run `make bench-{results['size']}` again")
+    return grid(images, seconds)
 
 
-def sheet(rows: list[dict[str, Outcome]]) -> Image.Image:
-    """Return all images in a grid, methods in columns, with names and seconds above."""
-    names = list(rows[0])
+def grid(images: Mapping[str, Sequence[Path]], seconds: Mapping[str, float]) -> Image.Image:
+    """Return images in a grid of two blocks, each method a column."""
+    names, rows = list(images), len(next(iter(images.values())))
     half = -(-len(names) // 2)
-    width, height = half * (CELL + MARGIN), 2 * len(rows) * (CELL + MARGIN) + 2 * TITLE
-    canvas = Image.new("RGB", (width, height), "white")
+    canvas = Image.new("RGB", (half * (CELL + MARGIN), 2 * rows * (CELL + MARGIN) + 2 * TITLE), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
-    for block, own in enumerate((names[:half], names[half:])):
-        top = block * (len(rows) * (CELL + MARGIN) + TITLE)
-        for column, name in enumerate(own):
-            seconds = sum(sum(row[name].seconds.values()) for row in rows) / len(rows)
-            draw.text((column * (CELL + MARGIN) + 4, top + 8), f"{name}  {seconds:.1f} s", fill="black", font=font)
-            for index, row in enumerate(rows):
-                picture = Image.fromarray(to_uint8(row[name].image)).resize((CELL, CELL), Image.Resampling.LANCZOS)
-                canvas.paste(picture, (column * (CELL + MARGIN), top + TITLE + index * (CELL + MARGIN)))
+    for block, shown in enumerate((names[:half], names[half:])):
+        top = block * (rows * (CELL + MARGIN) + TITLE)
+        for column, name in enumerate(shown):
+            left = column * (CELL + MARGIN)
+            draw.text((left + 4, top + 8), f"{name}  {seconds[name]:.1f} s", fill="black", font=font)
+            for row, path in enumerate(images[name]):
+                picture = Image.open(path).convert("RGB").resize((CELL, CELL), Image.Resampling.LANCZOS)
+                canvas.paste(picture, (left, top + TITLE + row * (CELL + MARGIN)))
     return canvas
-
-
-def main() -> None:
-    """Write `docs/images/methods.jpg`."""
-    world = World("tiny-sdxl", device="cpu", steps=STEPS)
-    path = ROOT / "docs/images/methods.jpg"
-    sheet([images_of(world, prompt) for prompt in PROMPTS]).save(path, quality=88)
-    print(path)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lua_lightning.environment import cpu_has_bf16, cpu_name, git_commit, memory, run_info
+from lua_lightning.evaluation.registry import METRICS, NETWORKS, label_of, why_unavailable
 from lua_lightning.generators.catalogue import zoo_generators
 from lua_lightning.tracking.address import tracking_uri, unreachable, without_password
 from lua_lightning.zoo import zoo_names
@@ -70,6 +71,7 @@ def doctor(root: Path | None = None) -> int:
         "versions": versions(),
         "machine": machine(root),
         "embedded models": embedded_models(),
+        "metrics": metrics(),
         "photographs": photographs(root),
         "latent caches": caches(root),
         "tracking": [tracking_address(root), commit(root)],
@@ -150,6 +152,18 @@ def embedded_models() -> list[Check]:
         mend = f"git checkout lua_lightning/zoo/{name}, or train it anew: {rebuild}"
         checks.append(Check(name, found, name in present, mend, needed))
     return checks + [Check(name, "present", needed=False) for name in present if name not in EMBEDDED]
+
+
+def metrics() -> list[Check]:
+    """Return whether the packages and weights of each feature network are there; its metrics do without."""
+    checks = []
+    for network in NETWORKS.values():
+        keys = [key for metric in METRICS.values() for key in metric.keys if key.endswith(f"/{network.name}")]
+        reason = why_unavailable(keys[0])
+        names = ", ".join(label_of(key, unit=False).partition(" (")[0] for key in keys)
+        found = names if reason is None else f"{names}: unavailable"
+        checks.append(Check(network.label, found, reason is None, reason or "", needed=False))
+    return checks
 
 
 def photographs(root: Path) -> list[Check]:

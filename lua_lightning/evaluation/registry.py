@@ -9,15 +9,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.evaluation.intervals import Estimate
+
+if TYPE_CHECKING:
+    from lua_lightning.evaluation.intervals import Estimate
 
 ALEXNET_FILE = "alexnet-owt-7be5be79.pth"  # torchvision's ImageNet weights, which lpips builds on
 INCEPTION_FILE = "inception-2015-12-05.pt"  # the name that clean-fid looks for
 INCEPTION_FOLDER = Path.home() / ".cache/lua-lightning"
-CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32", "openai"
+CLIP_MODEL, CLIP_REPOSITORY = "ViT-B-32", "timm/vit_base_patch32_clip_224.openai"  # as open_clip names them
 
 Compared = Literal["pairs", "sets", "prompts", "latents", "cost"]
 
@@ -67,15 +69,13 @@ def _alexnet_file() -> Path:
 
 def _clip_file() -> Path:
     """Return the weights in the hub's cache, or the folder where they would be."""
-    import open_clip
     from huggingface_hub import constants, try_to_load_from_cache
 
-    repository = str(open_clip.get_pretrained_cfg(CLIP_MODEL, CLIP_WEIGHTS).get("hf_hub", "")).strip("/")
     for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-        found = try_to_load_from_cache(repository, name) if repository else None
+        found = try_to_load_from_cache(CLIP_REPOSITORY, name)
         if isinstance(found, str):
             return Path(found)
-    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / f"models--{CLIP_REPOSITORY.replace('/', '--')}"
 
 
 NETWORKS = {
@@ -146,11 +146,11 @@ class Metric:
         """Return a value with one more decimal, where small differences matter."""
         return f"{self.factor * value:{sign}.{self.digits + 1}f}"
 
-    def estimate(self, estimate: Estimate) -> str:
+    def estimate(self, estimate: "Estimate") -> str:
         """Return a value with its interval, as tables print it."""
         return f"{self.text(estimate.value)} [{self.text(estimate.low)}, {self.text(estimate.high)}]"
 
-    def difference(self, estimate: Estimate) -> str:
+    def difference(self, estimate: "Estimate") -> str:
         """Return a difference with its interval, signed, as tables print it."""
         value, low, high = (self.fine(number, "+") for number in (estimate.value, estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"

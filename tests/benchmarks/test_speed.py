@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.speed import GRAPHS, main, random_pipeline, time_adapter
+from benchmarks.graphs import GRAPHS, random_pipeline
+from benchmarks.speed import main, time_adapter
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 
 

@@ -16,6 +16,7 @@ from lua_lightning import doctor as doctor_module
 from lua_lightning import environment
 from lua_lightning.doctor import doctor, photographs, tracking_address, versions
 from lua_lightning.environment import cpu_has_bf16, memory
+from lua_lightning.evaluation import registry
 from lua_lightning.tracking import address
 
 
@@ -57,6 +58,18 @@ def test_a_complete_checkout(checkout, capsys):
     assert f"sqlite:///{checkout}/mlflow.db" in line(output, "MLflow")
     assert "everything that `make train-stage1` needs is here" in output
     assert not (checkout / "mlflow.db").exists()
+
+
+def test_what_metrics_lack_is_told_with_the_command(checkout, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "INCEPTION_FOLDER", checkout)
+    assert doctor(checkout) == 0
+    output = capsys.readouterr().out
+    assert "perceptual, KID, FID" in line(output, "EffNet-Lite0")
+    assert "unavailable" in line(output, "Inception")
+    assert "fetch them with `make inception`" in output
+    (checkout / registry.INCEPTION_FILE).touch()
+    doctor(checkout)
+    assert "unavailable" not in line(capsys.readouterr().out, "Inception")
 
 
 def test_without_photographs(checkout, capsys):

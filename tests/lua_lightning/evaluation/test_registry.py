@@ -72,6 +72,13 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(key):
         metric_of(key)
 
 
+def test_the_clip_weights_are_where_open_clip_has_them():
+    import open_clip
+
+    weights = open_clip.get_pretrained_cfg(registry.CLIP_MODEL, "openai")
+    assert weights["hf_hub"].strip("/") == registry.CLIP_REPOSITORY
+
+
 def test_values_are_printed_by_the_table():
     psnr, beyond = metric_of("x2/psnr"), metric_of("out_of_range")
     assert psnr.text(31.874) == "31.87"

@@ -1,0 +1,90 @@
+"""The README shows one measured result: its tables are those that `make docs` writes, under the rows' own names."""
+
+import copy
+import json
+import os
+import re
+
+import pytest
+from PIL import Image
+
+from docs import measured as module
+from docs.contact_sheet import CELL, MARGIN, TITLE, sheet
+from docs.measured import measured, newest, write_measured
+from docs.pages import ROOT, write_between
+from docs.readme_tables import crops, heading, long_table, short_table
+from lua_lightning.errors import UserError
+from lua_lightning.evaluation.rows import ROWS
+
+
+def between(name):
+    text = (ROOT / "README.md").read_text()
+    return re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", text, re.S)[1]
+
+
+def test_the_readme_shows_the_measured_result():
+    results = measured()
+    assert between("table") == f"{crops(results)}\n\n{short_table(results)}"
+    assert between("benchmark") == f"{heading(results)}\n\n{long_table(results)}"
+
+
+def test_both_tables_have_the_same_rows_and_numbers():
+    short, long = (
+        {line.split("|")[1].strip(" *"): line.split("|")[2].strip() for line in table(measured()).splitlines()[2:]}
+        for table in (short_table, long_table)
+    )
+    assert set(long) <= set(ROWS)
+    assert {name: long[name] for name in short} == short
+
+
+def test_another_protocol_is_refused(tmp_path, monkeypatch):
+    other = copy.deepcopy(json.loads(module.MEASURED.read_text()))
+    other["512"]["protocol"] = "0"
+    monkeypatch.setattr(module, "MEASURED", tmp_path / "measured.json")
+    module.MEASURED.write_text(json.dumps(other))
+    with pytest.raises(UserError, match="run `make docs-measure`"):
+        measured()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two benchmarks at one size, each of two methods and one prompt; the newer one last."""
+    for number, mark in enumerate(("old", "new")):
+        folder = tmp_path / f"512-tiny-sdxl-{mark}"
+        rows = [{"method": name, "seconds": {"total": 1.25}} for name in ("native", "lua")]
+        rows.append({"method": "ceiling"})
+        for row in rows[:2]:
+            path = folder / "images" / row["method"] / "0000.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (16, 16), "red").save(path)
+        path = folder / "results.json"
+        path.write_text(json.dumps({"protocol": "1", "size": 512, "prompts": ["a lake"], "rows": rows}))
+        os.utime(path, (number, number))
+    return tmp_path
+
+
+def test_the_newest_finished_benchmark_is_collected(runs):
+    folder = newest(512, runs)
+    assert folder.name == "512-tiny-sdxl-new"
+    write_measured({512: folder}, runs / "measured.json")
+    assert json.loads((runs / "measured.json").read_text())["512"]["prompts"] == ["a lake"]
+    with pytest.raises(UserError, match="run `make bench-1024` first"):
+        newest(1024, runs)
+
+
+def test_the_contact_sheet_shows_the_benchmarks_own_images(runs):
+    picture = sheet(newest(512, runs))
+    assert picture.size == (CELL + MARGIN, 2 * (CELL + MARGIN) + 2 * TITLE)
+    assert picture.getpixel((CELL // 2, TITLE + CELL // 2)) == (255, 0, 0)
+    (runs / "512-tiny-sdxl-new/images/lua/0000.png").unlink()
+    with pytest.raises(UserError, match="run `make bench-512` again"):
+        sheet(newest(512, runs))
+
+
+def test_only_what_is_between_the_markers_is_written(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n")
+    write_between(page, "a", "new")
+    assert page.read_text() == "before\n<!-- a -->\nnew\n<!-- /a -->\nafter\n"
+    with pytest.raises(ValueError, match="substring not found"):
+        write_between(page, "b", "new")
