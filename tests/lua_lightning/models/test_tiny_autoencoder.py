@@ -28,12 +28,13 @@ def diffusers_layout(model):
     renamed = {}
     for name, value in model.state_dict().items():
         half, number, rest = name.split(".", 2)
-        renamed[f"{half}.layers.{int(number) - (half == 'decoder')}.{rest}"] = value
+        renamed[f"{half}.layers.{int(number) - (half == 'decoder')}.{rest}"] = value.contiguous()
     return renamed
 
 
 def halves(model, half):
-    return {name.removeprefix(f"{half}."): value for name, value in model.state_dict().items() if name.startswith(half)}
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    return {name.removeprefix(f"{half}."): value for name, value in state.items() if name.startswith(half)}
 
 
 def test_it_computes_what_diffusers_computes(images, tmp_path):
