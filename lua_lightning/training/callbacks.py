@@ -1,8 +1,7 @@
-"""Lightning callbacks: image grids, throughput, checkpoints and a clean stop."""
+"""Lightning callbacks: image grids, progress, checkpoints and a clean stop."""
 
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,37 +47,12 @@ class ImageGrids(Callback):
 class Progress(RichProgressBar):
     """Lightning's bar with the loss terms under their short names."""
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
+    def get_metrics(self, trainer: L.Trainer, pl_module: Any) -> dict[str, Any]:
+        metrics: dict[str, Any] = {**super().get_metrics(trainer, pl_module), **pl_module.shown}
         metrics.pop("v_num", None)
-        return {name.removeprefix("train/loss/").removeprefix("train/"): value for name, value in metrics.items()}
-
-
-class Throughput(Callback):
-    """Measure images per second over a whole run, resumes included; validation and checkpoints are left out."""
-
-    def __init__(self) -> None:
-        self.images, self.seconds, self._started = 0, 0.0, 0.0
-
-    @property
-    def images_per_second(self) -> float:
-        """HR patches per second of all processes since the start of training."""
-        return self.images / max(self.seconds, 1e-9)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images, "seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.images += len(batch["photo"]) * trainer.world_size
-        self.seconds += time.perf_counter() - self._started
-        pl_module.log("images/s", self.images_per_second, prog_bar=True, logger=False)
-        pl_module.log("train/images_per_second", self.images_per_second)
+        short = {"train/images_per_second": "images/s", "train/data_wait": "wait"}
+        names = {name: name.removeprefix("train/loss/").removeprefix("train/") for name in metrics}
+        return {short.get(str(name), names[name]): value for name, value in metrics.items()}
 
 
 class CleanStop(Callback):
@@ -111,6 +85,9 @@ class CleanStop(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:  # a stop inside a step would shift the stream of samples
+            return
+        # Asking the others makes all wait for the slowest, so it is done as often as the numbers are logged.
+        if trainer.world_size > 1 and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         # All processes stop at the same step, whichever was told first.
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import lightning.pytorch as L
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lua_lightning.config import OptimConfig, RunConfig
@@ -23,6 +24,7 @@ from lua_lightning.pairs.dataset import PairDataset
 from lua_lightning.training.averaging import AveragedAdapter
 from lua_lightning.training.curriculum import decode_pairs, decoded_window, supervised_scales
 from lua_lightning.training.losses import active, compute_terms
+from lua_lightning.training.telemetry import PATIENCE, StepMonitor, Throughput
 
 T = TypeVar("T")
 
@@ -96,6 +98,8 @@ class AdapterModule(L.LightningModule):
         shown_samples: Validation samples whose images are logged.
         crop_scores: The last validation, crop by crop, of all processes.
         scored_step: When that was.
+        throughput: Images per second, and the share of time that went by waiting for data.
+        shown: The last reported numbers, for the progress bar.
     """
 
     def __init__(self, config: RunConfig, adapter: LatentUpscaler, codec: LatentCodec):
@@ -111,6 +115,9 @@ class AdapterModule(L.LightningModule):
         self._crops: list[CropScores] = []
         self.crop_scores: list[CropScores] = []
         self.scored_step: int | None = None
+        self.throughput, self.monitor = Throughput(), StepMonitor()
+        self.shown: dict[str, float] = {}
+        self._told = 0.0  # of the skipped steps
         if config.train.compile:
             self.adapter.compile()
 
@@ -148,56 +155,87 @@ class AdapterModule(L.LightningModule):
         config, step = self.config, self.global_step
         predictions, terms, weighted = step_terms(self.adapter, self.codec, config, batch, step)
         loss = torch.stack(list(weighted.values())).sum()
-        self._log_terms(loss, terms, weighted, predictions, batch)
+        shown = (step + 1) % config.train.log_every == 0
+        values = self._values(loss, terms, weighted, predictions) if shown else None
+        self.monitor.see(loss, batch["photo"], values)
         if config.train.gradient_norms_every and step % config.train.gradient_norms_every == 0:
             self._log_gradient_norms(weighted)
+        # A loss that is not finite may have finite gradients. Times NaN, they make all processes skip the step.
+        loss = loss * (loss.detach() * 0 + 1)
         if self.trainer.world_size > 1:  # DDP waits for a gradient of every weight, also of a head that is not drawn
             loss = loss + 0.0 * sum(weight.sum() for weight in self._idle_weights(list(predictions)))
         return loss
 
-    def _log_terms(
+    def _values(
         self,
         loss: Tensor,
         terms: Mapping[int, Mapping[str, Tensor]],
         weighted: Mapping[str, Tensor],
         predictions: Mapping[int, Tensor],
-        batch: Mapping[str, Any],
-    ) -> None:
-        """Log what a step saw, averaged over processes: the loss, its terms and the latents beyond the range.
-
-        What not every step has (the terms of a scale) goes to the logger itself: Lightning would repeat old values.
-
-        Raises:
-            UserError: The loss of any process is not finite; all processes stop together.
-        """
+    ) -> dict[str, Tensor]:
+        """Return what a step shows, as scalars on the device: the loss, its terms, latents beyond the range."""
         beyond = [self.adapter.out_of_range(latents.detach()).mean() for latents in predictions.values()]
         values = {"train/loss": loss, "train/out_of_range": torch.stack(beyond).mean()}
         for name, value in weighted.items():
             values[f"train/loss/{name}"] = value / self.config.loss[name]
             values[f"train/weighted/{name}"] = value
-        for scale, own in terms.items():
-            values.update({f"train/loss/x{scale}/{name}": value for name, value in own.items()})
-        stacked = torch.stack(list(values.values())).detach()
-        means = dict(zip(values, self.trainer.strategy.reduce(stacked, reduce_op="mean"), strict=True))  # pyright: ignore
-        if not torch.isfinite(means["train/loss"]):
-            self._refuse(loss, batch)
-        for name in ("train/loss", *(f"train/loss/{term}" for term in weighted)):
-            self.log(name, means.pop(name), prog_bar=True)
-        if (self.global_step + 1) % self.config.train.log_every == 0:
-            self._record(means)
+        for scale, by_name in terms.items():
+            values.update({f"train/loss/x{scale}/{name}": value for name, value in by_name.items()})
+        return values
 
-    def _refuse(self, loss: Tensor, batch: Mapping[str, Any]) -> None:
-        broken = [] if torch.isfinite(loss) else [(loss.item(), self.photo_names[int(n)]) for n in batch["photo"]]
-        found = gathered(broken)
-        raise UserError(
-            f"the loss became {found[0][0]} at step {self.global_step} on a batch from "
-            f"{', '.join(sorted({name for _, name in found}))}: look at these photographs, or lower "
-            "optim.learning_rate; the last checkpoint is intact"
+    def on_train_start(self) -> None:
+        self.throughput.ask()
+
+    def on_train_batch_start(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        self.throughput.fetch()
+
+    def on_train_batch_end(self, outputs: Any, batch: Mapping[str, Any], batch_idx: int) -> None:
+        self.throughput.finish(len(batch["photo"]) * self.trainer.world_size)
+
+    def _report(self, step: int) -> None:
+        shown = self.monitor.report(lambda values: self.trainer.strategy.reduce(values, reduce_op="mean"))  # pyright: ignore
+        speed = {"images_per_second": self.throughput.images_per_second, "data_wait": self.throughput.data_wait}
+        shown = {name if "/" in name else f"train/{name}": value for name, value in {**shown, **speed}.items()}
+        self._record({name: value for name, value in shown.items() if math.isfinite(value)}, step)
+        bar = ("train/loss", *(f"train/loss/{name}" for name in self.config.loss), *(f"train/{name}" for name in speed))
+        self.shown = {name: shown[name] for name in bar if name in shown}
+        if shown["train/skipped_steps"] > self._told:
+            self._told = shown["train/skipped_steps"]
+            self._tell_skipped(step)
+        self.monitor.forget()
+
+    def _tell_skipped(self, step: int) -> None:
+        """Say which photographs the skipped steps held; stop when no step succeeds any more, on all processes."""
+        batches = gathered(self.monitor.broken_batches())
+        blamed = [batch for batch in batches if not math.isfinite(batch[0])] or batches
+        names = ", ".join(sorted({self.photo_names[photo] for _, photos in blamed for photo in photos}))
+        what = f"the loss became {blamed[0][0]}" if blamed is not batches else "the gradients were not finite"
+        if self.monitor.in_a_row >= PATIENCE:
+            raise UserError(
+                f"{what} in each of the last {self.monitor.in_a_row:.0f} steps up to step {step}, on batches from "
+                f"{names}: look at these photographs, or lower optim.learning_rate; the weights are those before these "
+                "steps, and the last checkpoint is intact"
+            )
+        rank_zero_warn(
+            f"{what} by step {step} on a batch from {names}: such a step is skipped", category=RuntimeWarning
         )
 
-    def _record(self, values: Mapping[str, Tensor]) -> None:
+    def _record(self, values: Mapping[str, float], step: int) -> None:
         if self.logger is not None:
-            self.logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
+            self.logger.log_metrics(dict(values), step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skipped_steps"] = self.monitor.skipped.cpu()
+        checkpoint["throughput"] = self.throughput.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from a checkpoint, also from one of a version whose optimiser was not fused."""
+        self.monitor.skipped = checkpoint.get("skipped_steps", torch.zeros(2))
+        self._told = float(self.monitor.skipped[0])
+        self.throughput.load_state_dict(checkpoint.get("throughput") or checkpoint["callbacks"]["Throughput"])
+        for optimizer in checkpoint["optimizer_states"]:
+            for group in optimizer["param_groups"]:
+                group.update(fused=True, foreach=None)
 
     def _log_gradient_norms(self, weighted: Mapping[str, Tensor]) -> None:
         """Log the norm of each weighted term's own gradient on the adapter's weights."""
@@ -205,9 +243,9 @@ class AdapterModule(L.LightningModule):
         norms = {}
         for name, value in weighted.items():
             gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-            own = [gradient for gradient in gradients if gradient is not None]
-            norms[f"train/gradient_norm/{name}"] = nn.utils.get_total_norm(own)
-        self._record(norms)
+            reached = [gradient for gradient in gradients if gradient is not None]
+            norms[f"train/gradient_norm/{name}"] = float(nn.utils.get_total_norm(reached))
+        self._record(norms, self.global_step)
 
     def _idle_weights(self, scales: Sequence[int]) -> list[nn.Parameter]:
         """Return the weights that only the other scales use."""
@@ -220,14 +258,29 @@ class AdapterModule(L.LightningModule):
         ]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, follow with the average and report every `log_every` steps: one reduction, one copy to the host."""
+        step = self.global_step
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.adapter)
+        if (step + 1) % self.config.train.log_every == 0:
+            self._report(step)
+        self.throughput.stepped()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for weight in self._idle_weights(supervised_scales(self.config, self.global_step)):
             weight.grad = None  # a head that was not drawn rests: neither momentum nor decay moves it
-        gradients = [parameter.grad for parameter in self.adapter.parameters() if parameter.grad is not None]
-        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients' norm, and have the fused optimiser skip a step whose gradients are not finite."""
+        moved = [parameter for parameter in self.adapter.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in moved])  # type: ignore[misc]
+        nn.utils.clip_grads_with_norm_(moved, self.config.optim.gradient_clip, norm)
+        optimizer.found_inf = self.monitor.step(norm)  # type: ignore[attr-defined]  # as gradient scalers tell it
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Any:
         """Score the averaged adapter on whole crops; return, by scale and method, the images that are to be shown."""
@@ -255,6 +308,9 @@ class AdapterModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._crops = []
 
+    def on_validation_end(self) -> None:
+        self.throughput.ask()  # validation is not training time
+
     def on_validation_epoch_end(self) -> None:
         """Log the means over the crops of all processes, each crop once and in the same order."""
         self.scored_step = self.trainer.global_step
@@ -275,6 +331,7 @@ class AdapterModule(L.LightningModule):
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         steps = self.config.train.steps
         schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lua_lightning.config import RunConfig, TrainConfig, to_yaml
@@ -24,7 +25,7 @@ from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
 from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
-from lua_lightning.training.callbacks import LAST, CleanStop, ImageGrids, Progress, Throughput, checkpoints
+from lua_lightning.training.callbacks import LAST, CleanStop, ImageGrids, Progress, checkpoints
 from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
 from lua_lightning.training.checks import check_run
 from lua_lightning.training.module import AdapterModule
@@ -103,7 +104,7 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callba
         Progress(leave=True),
         *checkpoints(folder / "checkpoints", settings.checkpoint_every, f"val/x{min(config.adapter.scales)}/psnr"),
     ]
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
@@ -121,6 +122,9 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callba
         enable_model_summary=False,
         default_root_dir=folder,
     )
+    if isinstance(trainer.strategy, DDPStrategy):  # gradients without a second copy; the buffers are constants
+        trainer.strategy._ddp_kwargs.update(gradient_as_bucket_view=True, broadcast_buffers=False)
+    return trainer
 
 
 def train(
@@ -168,9 +172,8 @@ def train(
         if is_rank_zero():
             (folder / CONFIG).write_text(to_yaml(config))
             (folder / START).write_text((init_from or "") + "\n")
-        throughput = Throughput()
         stop = CleanStop(tracker, folder / "checkpoints")
-        trainer = make_trainer(config, tracker, folder, [throughput, stop])
+        trainer = make_trainer(config, tracker, folder, [stop])
         module = AdapterModule(config, adapter, codec)
         data = PairDataModule(config, codec)
         last = folder / "checkpoints" / f"{LAST}.ckpt"
@@ -184,8 +187,9 @@ def train(
             **validation_scores(trainer),
             "stage": config.stage,
             "steps": trainer.global_step,
-            "images_per_second": throughput.images_per_second,
-            "hours": throughput.seconds / 3600,
+            "images_per_second": module.throughput.images_per_second,
+            "data_wait": module.throughput.data_wait,
+            "hours": module.throughput.seconds / 3600,
             "device": run_info()["device"],
             "adapter": str(folder / "adapter"),
             "folder": str(folder),
@@ -244,6 +248,7 @@ def print_card(results: dict[str, Any]) -> None:
     scores = {name.removeprefix("val/"): value for name, value in results.items() if name.startswith("val/")}
     print_scores(scores, "validation photographs, averaged weights")
     print(
-        f"{results['images_per_second']:.1f} images/s; adapter in {results['adapter']}; `make mlflow-ui` shows the run",
+        f"{results['images_per_second']:.1f} images/s, {results['data_wait']:.0%} of the time waiting for data; "
+        f"adapter in {results['adapter']}; `make mlflow-ui` shows the run",
         file=sys.stderr,
     )

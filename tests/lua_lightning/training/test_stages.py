@@ -5,12 +5,11 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import torch
 
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import intervals, read_scores
-from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.training.chain import load_chain, run_chain
 from lua_lightning.training.curriculum import supervised_scales
 from lua_lightning.training.module import AdapterModule
@@ -23,15 +22,6 @@ STAGES = ("stage1", "stage2", "stage3")
 
 def stage_config(stage, settings, *more):
     return load_config(RunConfig, Path(f"experiments/{stage}.yaml"), [*settings, *more])
-
-
-@pytest.fixture
-def start(tmp_path, codec):
-    """An adapter to start stages II and III from."""
-    torch.manual_seed(0)
-    model = LatentUpscaler(AdapterConfig.sized("tiny", channels=codec.channels, codec=codec.source, skip="linear"))
-    model.save_pretrained(tmp_path / "start")
-    return f"adapter.init_from={tmp_path / 'start'}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
