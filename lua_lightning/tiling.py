@@ -35,9 +35,7 @@ def tiled(
     if height <= tile and width <= tile:
         return fn(x)
     step = scale.denominator
-    for name, value in (("tile", tile), ("overlap", overlap), ("height", height), ("width", width)):
-        if value % step:
-            raise UserError(f"{name} {value} must be a multiple of {step}, by which the tiles are reduced")
+    _check_multiples(step, tile=tile, overlap=overlap, height=height, width=width)
     out, bottom, kept = None, 0, x.new_empty(0)
     for top in starts(height, tile, overlap, step):
         first, last = int(top * scale), int(min(top + tile, height) * scale)
@@ -61,6 +59,12 @@ def tiled(
         bottom = last
     assert out is not None
     return out
+
+
+def _check_multiples(step: int, **sides: int) -> None:
+    for name, value in sides.items():
+        if value % step:
+            raise UserError(f"{name} {value} must be a multiple of {step}, by which the tiles are reduced")
 
 
 def starts(size: int, tile: int, overlap: int, step: int = 1) -> list[int]:

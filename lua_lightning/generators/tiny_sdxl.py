@@ -48,14 +48,8 @@ def clip_tokenizer(merges: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in pairs], model_max_length=MAX_TOKENS)  # pyright: ignore
 
 
-def build_tiny_sdxl(config: TinySDXLConfig) -> StableDiffusionXLPipeline:
-    """Return the pipeline with random weights and no autoencoder: it is used up to its latents.
-
-    The scheduler predicts velocities with a terminal signal-to-noise ratio of zero and trailing steps, so that
-    sampling starts where training ended (arXiv 2305.08891), and does not clip: latents are not images.
-    """
-    tokenizer: Any = clip_tokenizer(config.merges)
-    text = CLIPTextConfig(
+def _text_config(config: TinySDXLConfig, tokenizer: Any) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.text_width,
         intermediate_size=4 * config.text_width,
@@ -68,8 +62,11 @@ def build_tiny_sdxl(config: TinySDXLConfig) -> StableDiffusionXLPipeline:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+
+
+def _unet(config: TinySDXLConfig) -> UNet2DConditionModel:
     levels = len(config.block_out_channels)
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=config.sample_size,
         in_channels=config.latent_channels,
         out_channels=config.latent_channels,
@@ -84,6 +81,17 @@ def build_tiny_sdxl(config: TinySDXLConfig) -> StableDiffusionXLPipeline:
         addition_time_embed_dim=config.time_embed_dim,
         projection_class_embeddings_input_dim=config.text_width + 6 * config.time_embed_dim,
     )
+
+
+def build_tiny_sdxl(config: TinySDXLConfig) -> StableDiffusionXLPipeline:
+    """Return the pipeline with random weights and no autoencoder: it is used up to its latents.
+
+    The scheduler predicts velocities with a terminal signal-to-noise ratio of zero and trailing steps, so that
+    sampling starts where training ended (arXiv 2305.08891), and does not clip: latents are not images.
+    """
+    tokenizer: Any = clip_tokenizer(config.merges)
+    text = _text_config(config, tokenizer)
+    unet = _unet(config)
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,

@@ -1,15 +1,20 @@
 """What rank zero holds while it is in touch with MLflow."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from lua_lightning.environment import run_info
 from lua_lightning.errors import UserError
-from lua_lightning.tracking.address import without_password
+from lua_lightning.tracking.address import SQLITE, database_path, without_password
 from lua_lightning.tracking.delivery import Sender
 from lua_lightning.tracking.spool import Record, Spool
 from lua_lightning.tracking.system_metrics import SystemMetrics
+
+if TYPE_CHECKING:  # importing MLflow takes seconds
+    from mlflow import MlflowClient
 
 
 class WhenConnected:
@@ -43,6 +48,36 @@ class Connection:
     def is_new(self, key: str, step: int) -> bool:
         """Whether a continued run has no value of `key` for this step or a later one."""
         return step > self.recorded.get(key, -1)
+
+
+def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
+    """Return the id of the experiment called `name`, made when there is none.
+
+    Raises:
+        UserError: It was deleted.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        location = None
+        if uri.startswith(SQLITE):  # MLflow's own choice would be the current folder
+            location = (database_path(uri).parent / "mlartifacts" / quote(name, safe="")).as_uri()
+        return client.create_experiment(name, artifact_location=location)
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"MLflow experiment {name!r} was deleted: restore it with `mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}`, or choose another name (tracking.experiment)"
+        )
+    return experiment.experiment_id
+
+
+def run_tags(root: Path, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return `tags` and those of every run: commit, device and source."""
+    info = run_info(root)
+    commit = f"{info['commit'] or 'unknown'}{'-dirty' if info['dirty'] else ''}"
+    found = {"commit": commit, "device": info["device"], "mlflow.source.name": "lua-lightning", **tags}
+    if info["commit"]:
+        found["mlflow.source.git.commit"] = info["commit"]  # MLflow's own name, for its table of runs
+    return found
 
 
 def image_key(key: str) -> str:

@@ -20,13 +20,20 @@ from PIL import Image
 
 from lua_lightning.environment import installed_packages, run_info
 from lua_lightning.errors import UserError
-from lua_lightning.tracking.address import SQLITE, database_path, tracking_uri, without_password
+from lua_lightning.tracking.address import tracking_uri, without_password
 from lua_lightning.tracking.delivery import Sender, alone, check_reachable, connect, explained
 from lua_lightning.tracking.spool import METRICS_PER_BATCH, Spool, now_ms
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
     from mlflow import MlflowClient
-from lua_lightning.tracking.connection import Connection, WhenConnected, image_key, unknown_run
+from lua_lightning.tracking.connection import (
+    Connection,
+    WhenConnected,
+    experiment_id,
+    image_key,
+    run_tags,
+    unknown_run,
+)
 from lua_lightning.tracking.names import (
     IMAGE_KEY_PATTERN,
     NAME_PATTERN,
@@ -295,14 +302,14 @@ class MLflowTracker(Logger):
         check_reachable(self._uri)
         spool = Spool(self._folder)
         spool.begin(self._uri)
-        began, tags = now_ms(), self._all_tags()
+        began, tags = now_ms(), run_tags(self._root, self._tags)
 
         def create_run() -> "MlflowClient":
             client = connect(self._uri)
             with explained(self._uri):
                 with alone(self._uri):
-                    experiment_id = self._experiment_id(client)
-                run = client.create_run(experiment_id, start_time=began, run_name=self._run_name, tags=tags)
+                    experiment = experiment_id(client, self._experiment, self._uri)
+                run = client.create_run(experiment, start_time=began, run_name=self._run_name, tags=tags)
             self._run_id = run.info.run_id
             spool.name_run(self._run_id)
             return client
@@ -320,30 +327,8 @@ class MLflowTracker(Logger):
         spool = Spool(self._folder)
         history = spool.go_on(self._uri, run_id)
         spool.append(status="RUNNING")
-        spool.append(tags=self._all_tags())
+        spool.append(tags=run_tags(self._root, self._tags))
         return Connection(spool, Sender(spool, lambda: client, without_password(self._uri)), history)
-
-    def _experiment_id(self, client: "MlflowClient") -> str:
-        experiment = client.get_experiment_by_name(self._experiment)
-        if experiment is None:
-            location = None
-            if self._uri.startswith(SQLITE):  # MLflow's own choice would be the current folder
-                location = (database_path(self._uri).parent / "mlartifacts" / quote(self._experiment, safe="")).as_uri()
-            return client.create_experiment(self._experiment, artifact_location=location)
-        if experiment.lifecycle_stage == "deleted":
-            raise UserError(
-                f"MLflow experiment {self._experiment!r} was deleted: restore it with `mlflow experiments restore "
-                f"--experiment-id {experiment.experiment_id}`, or choose another name (tracking.experiment)"
-            )
-        return experiment.experiment_id
-
-    def _all_tags(self) -> dict[str, str]:
-        info = run_info(self._root)
-        commit = f"{info['commit'] or 'unknown'}{'-dirty' if info['dirty'] else ''}"
-        tags = {"commit": commit, "device": info["device"], "mlflow.source.name": "lua-lightning", **self._tags}
-        if info["commit"]:
-            tags["mlflow.source.git.commit"] = info["commit"]  # MLflow's own name, for its table of runs
-        return tags
 
 
 def _terminal_status(status: str) -> str:

@@ -97,12 +97,7 @@ def adapter_card(
         f"{kind_of(config)}, scales {', '.join(map(str, config.adapter.scales))}, size `{config.adapter.size}`.",
         "",
         f"- **Data**: {photo_facts(photos)}",
-        *(
-            f"- **Training**: {own['stage']} on `{own['codec']}`, {own['steps']} steps of {own['batch_size']} pairs at "
-            f"learning rate {own['learning_rate']:g}, seed {own['seed']}, {own['hours']:.1f} hours on {own['device']}; "
-            f"terms {', '.join(f'{weight:g} {name}' for name, weight in own['loss'].items())}."
-            for own in history
-        ),
+        *map(_training_line, history),
         f"- **Command**: `{command}`; the `config.yaml` of this folder has the settings of the last stage.",
         "",
         f"Measured on {len(crops)} crops of {config.cache.crop_px} px of validation photographs, in 8-bit RGB.",
@@ -121,6 +116,15 @@ def adapter_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _training_line(stage: Mapping[str, Any]) -> str:
+    """Return what a card says about one stage, from what `training_record` returned for it."""
+    return (
+        f"- **Training**: {stage['stage']} on `{stage['codec']}`, {stage['steps']} steps of {stage['batch_size']} "
+        f"pairs at learning rate {stage['learning_rate']:g}, seed {stage['seed']}, {stage['hours']:.1f} hours on "
+        f"{stage['device']}; terms {', '.join(f'{weight:g} {name}' for name, weight in stage['loss'].items())}."
+    )
 
 
 def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:

@@ -172,34 +172,53 @@ def run_chain(
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
         parent = tracker.run_id
         command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
-        results, previous = [], None
-        budget = Budget(minutes, [stage.share for stage in chain.stages]) if minutes else None
-        for number, run in enumerate(runs):
-            if previous is not None:
-                run = replace(run, adapter=replace(run.adapter, init_from=previous, transfer=False))
-            key, started = f"{number + 1}-{run.name}", time.monotonic()
-            if key in begun and minutes:
-                run = _as_begun(run, Path(begun[key]))
-            elif budget:
-                run = budget.fitted(run, number, run.adapter.init_from)
-                started = time.monotonic()
-            done = _run_stage(key, run, begun, folder, parent, command)
-            if budget:
-                budget.close(time.monotonic() - started, 3600 * done["hours"])
-            previous = done["adapter"]
-            results.append(done)
+        results = _run_stages(chain, runs, begun, folder, parent, command, minutes)
         if is_rank_zero():
-            report = chain_report(results)
-            for stage, scores in report["stages"].items():
-                for name, value in _flat(scores).items():
-                    tracker.log_metrics({f"{stage}/{name}": value}, 0)
-            final = report["stages"][runs[-1].stage]
-            tracker.log_metrics({f"val/{name}": value for name, value in _flat(final).items()}, 0)
-            tracker.log_dict(report, RESULTS)
-            report["run_id"] = tracker.run_id
-            (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
-            return report
+            return _close(tracker, folder, results)
     return {}
+
+
+def _run_stages(
+    chain: ChainConfig,
+    runs: Sequence[RunConfig],
+    begun: dict[str, str],
+    folder: Path,
+    parent: str | None,
+    command: str,
+    minutes: float | None,
+) -> list[dict[str, Any]]:
+    """Run the stages in a row and return the closing numbers of each; `begun` gains those that begin."""
+    results, previous = [], None
+    budget = Budget(minutes, [stage.share for stage in chain.stages]) if minutes else None
+    for number, run in enumerate(runs):
+        if previous is not None:
+            run = replace(run, adapter=replace(run.adapter, init_from=previous, transfer=False))
+        key, started = f"{number + 1}-{run.name}", time.monotonic()
+        if key in begun and minutes:
+            run = _as_begun(run, Path(begun[key]))
+        elif budget:
+            run = budget.fitted(run, number, run.adapter.init_from)
+            started = time.monotonic()
+        done = _run_stage(key, run, begun, folder, parent, command)
+        if budget:
+            budget.close(time.monotonic() - started, 3600 * done["hours"])
+        previous = done["adapter"]
+        results.append(done)
+    return results
+
+
+def _close(tracker: MLflowTracker, folder: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Record the report on all stages, which marks the chain as finished, and return it."""
+    report = chain_report(results)
+    for stage, scores in report["stages"].items():
+        for name, value in _flat(scores).items():
+            tracker.log_metrics({f"{stage}/{name}": value}, 0)
+    final = report["stages"][results[-1]["stage"]]
+    tracker.log_metrics({f"val/{name}": value for name, value in _flat(final).items()}, 0)
+    tracker.log_dict(report, RESULTS)
+    report["run_id"] = tracker.run_id
+    (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
+    return report
 
 
 def _as_begun(run: RunConfig, folder: Path) -> RunConfig:

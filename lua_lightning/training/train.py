@@ -154,47 +154,13 @@ def train(
     codec = LatentCodec.from_pretrained(config.cache.codec)
     codec.mixed_precision = config.train.decoder_precision == "bf16-mixed"
     adapter = build_adapter(config, codec, init_from)
-    tags = {"stage": config.stage, "codec": codec.source}
-    if init_from:
-        tags["init_from"] = init_from
-    if parent_run_id:
-        tags["mlflow.parentRunId"] = parent_run_id
-    tracker = MLflowTracker(
-        config.tracking.experiment,
-        config.name,
-        folder,
-        tags=tags,
-        run_id=stored_run_id(folder) if resume else None,
-        system_metrics=config.tracking.system_metrics,
-    )
-    with tracker:
+    with make_tracker(config, folder, init_from, codec, parent_run_id, bool(resume)) as tracker:
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
         if is_rank_zero():
             (folder / CONFIG).write_text(to_yaml(config))
             (folder / START).write_text((init_from or "") + "\n")
-        stop = CleanStop(tracker, folder / "checkpoints")
-        trainer = make_trainer(config, tracker, folder, [stop])
         module = AdapterModule(config, adapter, codec)
-        data = PairDataModule(config, codec)
-        last = folder / "checkpoints" / f"{LAST}.ckpt"
-        if resume and is_rank_zero():
-            print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
-        with stop:
-            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
-        if module.scored_step != trainer.global_step:  # not a multiple of validation.every, or resumed there
-            trainer.validate(module, data, verbose=False)
-        results = {
-            **validation_scores(trainer),
-            "stage": config.stage,
-            "steps": trainer.global_step,
-            "images_per_second": module.throughput.images_per_second,
-            "data_wait": module.throughput.data_wait,
-            "hours": module.throughput.seconds / 3600,
-            "device": run_info()["device"],
-            "adapter": str(folder / "adapter"),
-            "folder": str(folder),
-            "run_id": tracker.run_id,
-        }
+        results = fit(config, module, PairDataModule(config, codec), tracker, folder, bool(resume))
         if is_rank_zero():
             write_scores(folder / SCORES, module.crop_scores)
             history = [*read_history(init_from), training_record(config, results)]
@@ -202,6 +168,52 @@ def train(
             export(module.averaged, folder, config, results, card, history)
             tracker.log_artifact(folder / "adapter")
     return results
+
+
+def make_tracker(
+    config: RunConfig, folder: Path, init_from: str | None, codec: LatentCodec, parent_run_id: str | None, resume: bool
+) -> MLflowTracker:
+    """Return the tracker of a run, or with `resume` of the one that its folder knows."""
+    tags = {"stage": config.stage, "codec": codec.source}
+    if init_from:
+        tags["init_from"] = init_from
+    if parent_run_id:
+        tags["mlflow.parentRunId"] = parent_run_id
+    return MLflowTracker(
+        config.tracking.experiment,
+        config.name,
+        folder,
+        tags=tags,
+        run_id=stored_run_id(folder) if resume else None,
+        system_metrics=config.tracking.system_metrics,
+    )
+
+
+def fit(
+    config: RunConfig, module: AdapterModule, data: PairDataModule, tracker: MLflowTracker, folder: Path, resume: bool
+) -> dict[str, Any]:
+    """Train to the end, from the last checkpoint where there is one, and return the closing numbers."""
+    stop = CleanStop(tracker, folder / "checkpoints")
+    trainer = make_trainer(config, tracker, folder, [stop])
+    last = folder / "checkpoints" / f"{LAST}.ckpt"
+    if resume and is_rank_zero():
+        print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
+    with stop:
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    if module.scored_step != trainer.global_step:  # not a multiple of validation.every, or resumed there
+        trainer.validate(module, data, verbose=False)
+    return {
+        **validation_scores(trainer),
+        "stage": config.stage,
+        "steps": trainer.global_step,
+        "images_per_second": module.throughput.images_per_second,
+        "data_wait": module.throughput.data_wait,
+        "hours": module.throughput.seconds / 3600,
+        "device": run_info()["device"],
+        "adapter": str(folder / "adapter"),
+        "folder": str(folder),
+        "run_id": tracker.run_id,
+    }
 
 
 def export(

@@ -93,6 +93,54 @@ def latent_statistics(model: PatchAutoencoder, stream: CropStream, batches: int 
     return float(latents.mean()), float(latents.std())
 
 
+def _set_linear_code(model: PatchAutoencoder, stream: CropStream, config: CodecTrainingConfig) -> None:
+    """Set the linear code to the principal components of the patches of random crops."""
+    per_crop = (config.crop_px // model.config.patch_size) ** 2
+    crops = torch.cat([stream.batch(16) for _ in range(-(-config.pca_patches // (16 * per_crop)))])
+    patches = F.pixel_unshuffle(crops, model.config.patch_size).permute(0, 2, 3, 1).flatten(0, 2)
+    model.set_linear_code(patches)
+
+
+def _optimise(
+    model: PatchAutoencoder,
+    stream: CropStream,
+    config: CodecTrainingConfig,
+    spread: float,
+    val: Tensor,
+    linear_psnr: float,
+) -> None:
+    """Train the residual networks on L1, with noise of a share of the latents' `spread`; tell what `val` reaches."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
+    )
+    for step in track(range(config.steps), description=Path(config.out).name):
+        images = stream.batch(config.batch_size)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
+            latents = model.encode(images)
+            noise = torch.randn(latents.shape, generator=stream.generator) * (config.latent_noise * spread)
+            loss = F.l1_loss(model.decode(latents + noise).float(), images)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 500 == 0:
+            reached = round_trip_psnr(model, val)
+            shown = f"{PSNR.text(reached)} {PSNR.unit} (linear {PSNR.text(linear_psnr)})"
+            print(f"step {step + 1}: validation {PSNR.label} {shown}", flush=True)
+
+
+def _normalised(model: PatchAutoencoder, stream: CropStream) -> PatchAutoencoder:
+    """Return the trained autoencoder with shift and scale that give its latents mean 0 and deviation 1."""
+    shift, spread = latent_statistics(model, stream)
+    final = PatchAutoencoder(
+        PatchAutoencoderConfig(**{**asdict(model.config), "scaling_factor": 1 / spread, "shift_factor": shift})
+    )
+    final.load_state_dict(model.state_dict())
+    return final
+
+
 def train_codec(config: CodecTrainingConfig) -> dict:
     """Train one autoencoder as `config` says, write it to `config.out` and return its measured results."""
     torch.manual_seed(config.seed)
@@ -108,39 +156,12 @@ def train_codec(config: CodecTrainingConfig) -> dict:
         decoder_blocks=config.decoder_blocks,
     )
     model = PatchAutoencoder(architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    per_crop = (config.crop_px // architecture.patch_size) ** 2
-    crops = torch.cat([stream.batch(16) for _ in range(-(-config.pca_patches // (16 * per_crop)))])
-    patches = F.pixel_unshuffle(crops, architecture.patch_size).permute(0, 2, 3, 1).flatten(0, 2)
-    model.set_linear_code(patches)
+    _set_linear_code(model, stream, config)
     linear_psnr = {name: round_trip_psnr(model, crops, linear=True) for name, crops in (("val", val), ("test", test))}
     _, spread = latent_statistics(model, stream)
-
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
-    )
     started = time.perf_counter()
-    for step in track(range(config.steps), description=Path(config.out).name):
-        images = stream.batch(config.batch_size)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
-            latents = model.encode(images)
-            noise = torch.randn(latents.shape, generator=stream.generator) * (config.latent_noise * spread)
-            loss = F.l1_loss(model.decode(latents + noise).float(), images)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 500 == 0:
-            reached = round_trip_psnr(model, val)
-            shown = f"{PSNR.text(reached)} {PSNR.unit} (linear {PSNR.text(linear_psnr['val'])})"
-            print(f"step {step + 1}: validation {PSNR.label} {shown}", flush=True)
-
-    shift, spread = latent_statistics(model, stream)
-    final = PatchAutoencoder(
-        PatchAutoencoderConfig(**{**asdict(architecture), "scaling_factor": 1 / spread, "shift_factor": shift})
-    )
-    final.load_state_dict(model.state_dict())
+    _optimise(model, stream, config, spread, val, linear_psnr["val"])
+    final = _normalised(model, stream)
     folder = Path(config.out)
     final.save_pretrained(folder)
     results = {

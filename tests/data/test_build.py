@@ -1,5 +1,6 @@
 """The command as a user runs it: made once, never half made, nothing of the user's own overwritten."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ import pytest
 from PIL import Image
 
 from data.__main__ import main
+from data.candidates import Unreachable
 from data.dead_leaves import dead_leaves
+from data.recipes import RECIPES
 from lua_lightning.pairs.photos import PhotoSet
 
 ROOT = Path(__file__).parents[2]
@@ -50,18 +53,79 @@ def test_a_set_that_is_there_is_recognised_without_importing_torch(tmp_path: Pat
     assert run.stdout.endswith("nothing to do (--force makes it again)\nFalse\n")
 
 
-def test_other_settings_and_force_make_it_again(tmp_path: Path, capsys):
+@pytest.mark.parametrize("other", [[*LEAVES, "--seed", "1"], ["packaged", "--min-side", "64"]])
+def test_only_force_replaces_a_set_whatever_made_it(tmp_path: Path, capsys, other: list[str]):
     out = tmp_path / "set"
     main([*LEAVES, "--out", str(out)])
-    first = PhotoSet.load(out)
-    main([*LEAVES, "--out", str(out), "--seed", "1"])
-    assert PhotoSet.load(out).sha256 != first.sha256
-    main([*LEAVES, "--out", str(out)])
-    assert PhotoSet.load(out) == first  # the same seed gives the same bytes, and so the same splits
+    first, before = PhotoSet.load(out), {path.name: path.read_bytes() for path in out.iterdir()}
     capsys.readouterr()
+    assert main([*other, "--out", str(out)]) == 0
+    assert "it stays as it is (--force replaces it)" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    main([*other, "--out", str(out), "--force"])
+    assert PhotoSet.load(out).sha256 != first.sha256
     main([*LEAVES, "--out", str(out), "--force"])
-    assert "is there already" not in capsys.readouterr().out
-    assert PhotoSet.load(out) == first
+    assert PhotoSet.load(out) == first  # the same seed gives the same bytes, and so the same splits
+
+
+def test_make_leaves_the_users_photographs_alone(tmp_path: Path, pictures: Path):
+    """The README's two commands: `data folder`, then any target with PHOTOS=, which asks for `data photos`."""
+    out = tmp_path / "mine"
+    assert main(["folder", str(pictures), "--out", str(out), "--min-side", "64"]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(["photos", "--out", str(out)]) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_damaged_set_of_another_recipe_is_left_for_its_owner(tmp_path: Path, pictures: Path, capsys):
+    out = tmp_path / "mine"
+    main(["folder", str(pictures), "--out", str(out), "--min-side", "64"])
+    first, *rest = sorted(out.glob("*.png"))
+    first.unlink()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(["photos", "--out", str(out)]) == 2
+    assert "make the set again with `python -m data folder" in capsys.readouterr().err
+    assert rest
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_cannot_be_fetched_replaces_nothing(tmp_path: Path, pictures: Path, capsys, monkeypatch):
+    def unreachable(options, work):
+        raise Unreachable("no apt")
+
+    out = tmp_path / "mine"
+    main(["folder", str(pictures), "--out", str(out), "--min-side", "64"])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setitem(RECIPES, "photos", dataclasses.replace(RECIPES["photos"], collect=unreachable))
+    assert main(["photos", "--out", str(out), "--force"]) == 2
+    assert f"{out} stays as it is" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_picture_of_the_users_inside_a_set_is_never_replaced(tmp_path: Path, capsys):
+    out = tmp_path / "set"
+    main([*LEAVES, "--out", str(out)])
+    (out / "holiday.png").write_text("precious")
+    assert main([*LEAVES, "--out", str(out), "--force"]) == 2
+    assert "not a photo set's (holiday.png)" in capsys.readouterr().err
+    (out / "manifest.json").write_text("{")
+    assert main([*LEAVES, "--out", str(out)]) == 2
+    assert "nothing says which files there are the set's" in capsys.readouterr().err
+    assert (out / "holiday.png").read_text() == "precious"
+
+
+def test_a_kill_while_a_set_is_replaced_loses_neither(tmp_path: Path, capsys):
+    """Between the two renames neither folder stands at its place: the next run puts the old one back."""
+    out = tmp_path / "set"
+    main([*LEAVES, "--out", str(out)])
+    before = PhotoSet.load(out)
+    left_over = tmp_path / ".set.partial-999999999"
+    left_over.mkdir()
+    out.rename(left_over / "replaced")
+    assert main([*LEAVES, "--out", str(out)]) == 0
+    assert "is there already" in capsys.readouterr().out.splitlines()[-1]
+    assert PhotoSet.load(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_damaged_set_is_made_again_and_says_so(tmp_path: Path, capsys):
@@ -107,7 +171,7 @@ def test_a_run_that_fails_leaves_the_old_set(tmp_path: Path, capsys):
     out = tmp_path / "set"
     main([*LEAVES, "--out", str(out)])
     before = PhotoSet.load(out)
-    assert main([*LEAVES, "--out", str(out), "--min-side", "129"]) == 2
+    assert main([*LEAVES, "--out", str(out), "--min-side", "129", "--force"]) == 2
     assert "3 images found, 0 usable" in capsys.readouterr().err
     assert PhotoSet.load(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
@@ -136,8 +200,11 @@ def test_folder_takes_the_users_images_with_subfolders(tmp_path: Path, pictures:
     assert "  left out 1: no image suffix\n" in printed
     assert "  left out 1: is not an image in any format Pillow reads\n" in printed
     Image.fromarray(dead_leaves(128, seed=9)).save(pictures / "new.png")
+    capsys.readouterr()
     assert main(arguments) == 0
-    assert len(PhotoSet.load(tmp_path / "set").photos) == 4  # a new image is noticed
+    assert "made with other settings or images" in capsys.readouterr().out  # a new image is noticed
+    assert main([*arguments, "--force"]) == 0
+    assert len(PhotoSet.load(tmp_path / "set").photos) == 4
 
 
 def test_folder_and_out_must_lie_apart(tmp_path: Path, pictures: Path, capsys):
