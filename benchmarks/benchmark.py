@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from baselines.contract import Method, World
 from baselines.registry import METHODS, build_method, method_class
 from benchmarks.config import WHERE, BenchConfig, profile_of
@@ -20,6 +18,7 @@ from lua_lightning.generators.catalogue import GeneratorFacts, find_generator
 from lua_lightning.models.pretrained import find_pretrained, weights_mark
 from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.pairs.plan import Crop, held_out_crops
+from lua_lightning.pictures import UnusableImage, read_image, readable_suffixes
 
 
 @dataclass(frozen=True)
@@ -161,16 +160,15 @@ def images_in(path: str) -> tuple[Path, ...]:
     Raises:
         UserError: It holds none, or one that cannot be read or is too small for the patch metrics.
     """
-    files = tuple(sorted(file for file in Path(path).glob("*") if file.suffix.lower() in (".png", ".jpg", ".webp")))
+    suffixes = readable_suffixes()
+    files = tuple(sorted(file for file in Path(path).glob("*") if file.suffix.lower() in suffixes))
     if not files:
-        raise UserError(f"{path} holds no PNG, JPEG or WebP images: give a folder of images, in the order of prompts")
+        raise UserError(f"{path} holds no images: give a folder of images, in the order of prompts")
     for file in files:
         try:
-            with Image.open(file) as image:
-                side = min(image.size)
-                image.verify()
-        except Exception as error:  # Pillow raises a dozen types by kind of damage
-            raise UserError(f"{file} is not a readable image: take it out of the folder or mend it") from error
+            side = min(read_image(file).shape[:2])
+        except UnusableImage as error:
+            raise UserError(f"{error}: take it out of the folder or mend it") from error
         if side < PATCH_PX:
             raise UserError(f"{file} has a side of {side} px, and patches of {PATCH_PX} px are compared: take it out")
     return files

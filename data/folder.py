@@ -6,11 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from data.candidates import Candidate, Harvest
 from lua_lightning.errors import UserError
 from lua_lightning.pairs.photos import Skipped
+from lua_lightning.pictures import readable_suffixes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 def collect(options: argparse.Namespace, work: Path) -> Harvest:
     """List the folder's images; files without an image suffix are counted among what is left out."""
     root = options.path.expanduser().resolve()
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    suffixes = readable_suffixes()
     harvest = Harvest()
     others: Counter[str] = Counter()
     for path in _files(root):

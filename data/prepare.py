@@ -16,8 +16,9 @@ from torch import Tensor
 
 from data.candidates import Candidate, Harvest, Sharpness
 from lua_lightning.errors import UserError
-from lua_lightning.images import UnusableImage, downscale, read_image, resize, to_tensor, write_image
+from lua_lightning.images import UnusableImage, downscale, resize, to_tensor, write_image
 from lua_lightning.pairs.photos import Photo, Skipped, Split, file_sha256, split_by_hash
+from lua_lightning.pictures import read_picture
 
 TILE = 128
 REDUCTION_STEP = math.sqrt(2)
@@ -128,9 +129,12 @@ def fingerprint(luminance: Tensor) -> np.ndarray:
 
 def _prepare_one(candidate: Candidate, file: str, *, folder: Path, sharpness: Sharpness) -> _Prepared | Skipped:
     try:
-        array = read_image(candidate.path)
+        picture = read_picture(candidate.path)
     except UnusableImage as error:
         return Skipped(candidate.source, error.reason)
+    if picture.alpha is not None:
+        return Skipped(candidate.source, "has transparent places, so it is no photograph: put it on a background first")
+    array = picture.pixels
     height, width = array.shape[:2]
     if min(height, width) < sharpness.min_side:
         return Skipped(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from lua_lightning.generators.generator import Generator
     from lua_lightning.models.adapter import LatentUpscaler
     from lua_lightning.models.codec import LatentCodec
-    from lua_lightning.pipeline import UpscaledPipeline, upscale_image, upscale_latents
+    from lua_lightning.pipeline import UpscaledPipeline, upscale_latents
+    from lua_lightning.upscaling import upscale_image
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,7 @@ _HOMES = {
     "LatentUpscaler": "lua_lightning.models.adapter",
     "UpscaledPipeline": "lua_lightning.pipeline",
     "UserError": "lua_lightning.errors",
-    "upscale_image": "lua_lightning.pipeline",
+    "upscale_image": "lua_lightning.upscaling",
     "upscale_latents": "lua_lightning.pipeline",
 }
 

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import torch
 
+from lua_lightning.errors import UserError
+
 VERSIONED_PACKAGES = ("torch", "lightning", "mlflow", "diffusers", "lua-lightning")
 
 
@@ -103,6 +105,24 @@ def installed_version(package: str) -> str | None:
 def installed_packages() -> list[str]:
     """Return `name==version` of every installed package, sorted."""
     return sorted({f"{found.name}=={found.version}" for found in importlib.metadata.distributions()}, key=str.lower)
+
+
+def checked_device(name: str | None, option: str = "--device") -> str:
+    """Return the name of a device that is here; None takes the best.
+
+    Raises:
+        UserError: It is no device that the models run on, or this machine or this PyTorch has none.
+    """
+    if name is None:
+        return best_device()
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+        raise UserError(f"{option} {name} is no device that models run on: give cpu, cuda, cuda:1 or mps")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    if int(index or 0) >= count:
+        has = f"has {count} of the kind {kind}" if count else f"has no {kind} device"
+        raise UserError(f"{option} {name} is not here: this machine, or this build of PyTorch, {has}")
+    return name
 
 
 def best_device() -> str:

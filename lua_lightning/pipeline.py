@@ -4,15 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from lua_lightning.environment import best_device
 from lua_lightning.errors import UserError
-from lua_lightning.images import as_pixels, to_tensor, to_uint8
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.tiling import tiled
@@ -67,40 +64,6 @@ def load_pair(
     return network.to(device).eval(), autoencoder.to(device)
 
 
-def upscale_image(
-    image: str | Path | Image.Image | np.ndarray,
-    scale: int = 2,
-    *,
-    adapter: str | Path | LatentUpscaler = "lua-tiny-d16",
-    codec: str | Path | LatentCodec | None = None,
-    tile: int | None = 1024,
-    device: str | torch.device | None = None,
-) -> Image.Image:
-    """Return an image enlarged `scale` times as an RGB Pillow image.
-
-    Models given by name are loaded anew in every call; give loaded ones when enlarging many images.
-
-    >>> from PIL import Image
-    >>> upscale_image(Image.new("RGB", (60, 40)), scale=2, device="cpu").size
-    (120, 80)
-
-    Args:
-        image: A file; a Pillow image; or an array (H, W, 3) or (H, W), uint8 or floating point in [0, 1]. Any size.
-        scale: 2 or 4, as the adapter has heads for.
-        adapter: Name, folder, file or hub id, or a loaded adapter.
-        codec: Likewise; None takes the codec that the adapter was trained on.
-        tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
-        device: `cpu`, `cuda` or `mps`; None takes the best there is.
-
-    Raises:
-        UserError: The image cannot be read, a model cannot be loaded, or the models do not fit each other or `scale`.
-    """
-    pixels = as_pixels(image)
-    network, autoencoder = load_pair(adapter, codec, scale, device)
-    result = upscale_tensor(network, autoencoder, to_tensor(pixels).to(autoencoder.shift.device), scale, tile)
-    return Image.fromarray(to_uint8(result))
-
-
 @torch.inference_mode()
 def upscale_latents(
     adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor, scale: int, tile: int | None = None
@@ -136,6 +99,16 @@ def out_of_range(adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor) -
     return adapter.out_of_range(codec.denormalise(latents) if adapter.config.space == "raw" else latents)
 
 
+def warn_of_range(adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor) -> None:
+    """Log a warning when more than `BEYOND_RANGE` of enlarged latents lie beyond the adapter's training range."""
+    beyond = float(out_of_range(adapter, codec, latents).mean())
+    if beyond > BEYOND_RANGE:
+        log.warning(
+            "%.1f %% of the enlarged latents lie beyond the range that the adapter was trained on: "
+            "the decoder may show broken pixels there", 100 * beyond,
+        )  # fmt: skip
+
+
 @torch.inference_mode()
 def upscale_tensor(
     adapter: LatentUpscaler, codec: LatentCodec, image: Tensor, scale: int, tile: int | None = 1024
@@ -149,7 +122,7 @@ def upscale_tensor(
         scale: One of the adapter's scales.
         tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
 
-    Logs a warning when more than `BEYOND_RANGE` of the enlarged latents lie beyond the adapter's training range.
+    Logs what `warn_of_range` has to say.
     """
     height, width = image.shape[-2:]
     unit = codec.downscale
@@ -157,12 +130,7 @@ def upscale_tensor(
     in_latents = tile // unit if tile else None
     latents = codec.encode(padded, tile=tile)
     enlarged = upscale_latents(adapter, codec, latents, scale, tile=in_latents // scale if in_latents else None)
-    beyond = float(out_of_range(adapter, codec, enlarged).mean())
-    if beyond > BEYOND_RANGE:
-        log.warning(
-            "%.1f %% of the enlarged latents lie beyond the range that the adapter was trained on: "
-            "the decoder may show broken pixels there", 100 * beyond,
-        )  # fmt: skip
+    warn_of_range(adapter, codec, enlarged)
     return codec.decode(enlarged, tile=in_latents)[..., : height * scale, : width * scale].clamp(-1, 1)
 
 

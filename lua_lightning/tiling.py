@@ -1,6 +1,6 @@
 """Apply an enlarging or reducing network to an image or latent tile by tile, in bounded memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import torch
@@ -10,7 +10,12 @@ from lua_lightning.errors import UserError
 
 
 def tiled(
-    fn: Callable[[Tensor], Tensor], x: Tensor, scale: int | Fraction = 1, tile: int = 64, overlap: int = 16
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    scale: int | Fraction = 1,
+    tile: int = 64,
+    overlap: int = 16,
+    cell: int = 1,
 ) -> Tensor:
     """Return `fn(x)` computed on overlapping tiles of `x` (B, C, H, W) that are blended with linear ramps.
 
@@ -24,39 +29,74 @@ def tiled(
         scale: Output pixels per input pixel: an int, or `Fraction(1, 8)` for an encoder that reduces 8 times.
         tile: Side of a tile, in pixels of `x`. It, the overlap and the sides of `x` are multiples of the reduction.
         overlap: Pixels of `x` that neighbouring tiles share; at most half a tile.
+        cell: Tiles begin at multiples of this many pixels of the coarser side of `fn`, for one that treats the
+            positions in a cell of that side differently. The sides of `x` are then multiples of it too.
 
     Raises:
         UserError: The tile and the overlap do not suit each other, or something is not a multiple of the reduction.
+    """
+    out, top = None, 0
+    for band in bands(fn, x, scale, tile, overlap, cell):
+        if out is None:
+            height, width = (int(side * Fraction(scale)) for side in x.shape[-2:])
+            if band.shape[-2] == height:
+                return band
+            out = band.new_empty((*band.shape[:-2], height, width))
+        out[..., top : top + band.shape[-2], :] = band
+        top += band.shape[-2]
+    assert out is not None
+    return out
+
+
+def bands(
+    fn: Callable[[Tensor], Tensor],
+    x: Tensor,
+    scale: int | Fraction = 1,
+    tile: int = 64,
+    overlap: int = 16,
+    cell: int = 1,
+) -> Iterator[Tensor]:
+    """Yield what `tiled` returns from top to bottom, in bands (B, C', h, W*scale) of about a tile's height.
+
+    Args and Raises: As those of `tiled`.
     """
     scale = Fraction(scale)
     height, width = x.shape[-2:]
     if not 0 <= overlap <= tile // 2 or tile < 1:
         raise UserError(f"overlap {overlap} must lie between 0 and half the tile, {tile // 2}")
     if height <= tile and width <= tile:
-        return fn(x)
-    step = scale.denominator
+        yield fn(x)
+        return
+    step = scale.denominator * cell
     _check_multiples(step, tile=tile, overlap=overlap, height=height, width=width)
-    out, bottom, kept = None, 0, x.new_empty(0)
-    for top in starts(height, tile, overlap, step):
-        first, last = int(top * scale), int(min(top + tile, height) * scale)
-        if out is not None:  # the row of tiles is written over what the row above left in their overlap
-            kept = out[..., first:bottom, :].clone()
-        right = 0
-        for left in starts(width, tile, overlap, step):
-            done = fn(x[..., top : top + tile, left : left + tile])
-            if out is None:
-                out = done.new_empty((*done.shape[:-2], int(height * scale), int(width * scale)))
-            near, far = int(left * scale), int(min(left + tile, width) * scale)
-            shared = right - near if left else 0
-            row = out[..., first:last, :]
-            row[..., near : near + shared] = row[..., near : near + shared].lerp(done[..., :shared], ramp(shared, done))
-            row[..., near + shared : far] = done[..., shared:]
-            right = far
-        assert out is not None
-        if top:
-            weights = ramp(bottom - first, out)[:, None]
-            out[..., first:bottom, :] = kept.lerp(out[..., first:bottom, :], weights)
-        bottom = last
+    tops = starts(height, tile, overlap, step)
+    waiting = None  # the rows that the next row of tiles makes too
+    for top, following in zip(tops, [*tops[1:], height], strict=True):
+        band = _across(fn, x[..., top : top + tile, :], scale, tile, overlap, step)
+        if waiting is not None:
+            shared = waiting.shape[-2]
+            band[..., :shared, :] = waiting.lerp(band[..., :shared, :], ramp(shared, band)[:, None])
+        finished = int((following - top) * scale)
+        waiting = band[..., finished:, :].clone()
+        yield band[..., :finished, :]
+        del band  # it need not wait for the next one
+
+
+def _across(
+    fn: Callable[[Tensor], Tensor], strip: Tensor, scale: Fraction, tile: int, overlap: int, step: int
+) -> Tensor:
+    """Return `fn` of a strip of tiles, blended where neighbours overlap."""
+    width = strip.shape[-1]
+    out, right = None, 0
+    for left in starts(width, tile, overlap, step):
+        done = fn(strip[..., left : left + tile])
+        if out is None:
+            out = done.new_empty((*done.shape[:-1], int(width * scale)))
+        near, far = int(left * scale), int(min(left + tile, width) * scale)
+        shared = right - near if left else 0
+        out[..., near : near + shared] = out[..., near : near + shared].lerp(done[..., :shared], ramp(shared, done))
+        out[..., near + shared : far] = done[..., shared:]
+        right = far
     assert out is not None
     return out
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lua_lightning.commands.guard import guarded
 from lua_lightning.errors import UserError, unknown_name
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -120,15 +121,13 @@ def run_command(command: Command, program: str, arguments: Sequence[str] | None 
         arguments: The command line; None takes the process's own.
 
     Returns:
-        The command's status; 2 after a user's mistake, which is told in one sentence on stderr.
+        The command's status, or that of `guarded` where it did not come to its end.
     """
     parser = Parser(command.sentence, command.example, command.details, prog=program)
     command.add_arguments(parser)
-    try:
-        return command.run(parser.parse_strictly(sys.argv[1:] if arguments is None else arguments)) or 0
-    except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+    return guarded(
+        program, lambda: command.run(parser.parse_strictly(sys.argv[1:] if arguments is None else arguments))
+    )
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,18 @@ class CommandLine:
         """
         arguments = sys.argv[1:] if arguments is None else arguments
         table = {command.name: command for command in self.commands}
-        try:
-            if not arguments:
-                self.parser().print_help()
-                return 0
+        if arguments and arguments[0] in table:
             name, *rest = arguments
-            if name.startswith("-"):
-                self.parser().parse_strictly(arguments)
-            if name not in table:
-                raise unknown_name("command", name, table)
-        except UserError as error:
-            print(f"{self.program}: {error}", file=sys.stderr)
-            return 2
-        return run_command(table[name], f"{self.program} {name}", rest)
+            return run_command(table[name], f"{self.program} {name}", rest)
+        return guarded(self.program, lambda: self._without_command(arguments, table))
+
+    def _without_command(self, arguments: Sequence[str], table: Mapping[str, Command]) -> None:
+        if not arguments:
+            self.parser().print_help()
+        elif arguments[0].startswith("-"):
+            self.parser().parse_strictly(arguments)
+        else:
+            raise unknown_name("command", arguments[0], table)
 
     def parser(self) -> Parser:
         """Return the parser of the whole program, which prints its help and its shell completion."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.perceptual import efficientnet_lite0
 from lua_lightning.evaluation.registry import CLIP_MODEL, INCEPTION_FILE, NETWORKS
+from lua_lightning.images import read_image
 from lua_lightning.models.pretrained import state_dict_sha256
 from lua_lightning.pairs.photos import file_sha256
 
@@ -103,7 +104,7 @@ class ImageSet:
     """Image files whose features are wanted, whole or in crops of their own resolution.
 
     Attributes:
-        files: PNG files.
+        files: Image files, read as `read_image` reads them.
         crop: Side of the crops in pixels; None takes whole images.
         crops_per_image: Number of crops of each.
         seed: Of the crops' places; an image's place in the list is added.
@@ -117,7 +118,7 @@ class ImageSet:
     def images(self) -> Iterable[np.ndarray]:
         """Yield uint8 images (H, W, 3)."""
         for index, path in enumerate(self.files):
-            image = np.asarray(Image.open(path).convert("RGB"))
+            image = read_image(path)
             if self.crop is None:
                 yield image
             else:
@@ -175,7 +176,7 @@ class ClipScore:
         """Return the score of each image with its own prompt, (N,)."""
         scores = []
         for path, prompt in zip(files, prompts, strict=True):
-            image = self.prepare(Image.open(path).convert("RGB"))[None]  # pyright: ignore
+            image = self.prepare(Image.fromarray(read_image(path)))[None]  # pyright: ignore
             ours = self.network.encode_image(image, normalize=True)
             theirs = self.network.encode_text(self.tokenize([prompt]), normalize=True)
             scores.append(float((ours * theirs).sum()))

@@ -112,7 +112,8 @@ class PhotoSet:
             "skipped": [asdict(image) for image in self.skipped],
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+        # A file name that is no text keeps its bytes as escapes, which are JSON's own.
+        (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def path(self, photo: Photo) -> Path:
         """Return where `photo` is stored."""

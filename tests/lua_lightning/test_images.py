@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from lua_lightning import images
+from lua_lightning import pictures
 from lua_lightning.errors import UserError
 from lua_lightning.images import (
     UnusableImage,
@@ -196,7 +196,7 @@ def test_pixel_limit_is_ours_and_pillow_s_is_left_alone(tmp_path: Path, pixels: 
         Image.open(tmp_path / "large.png")
     np.testing.assert_array_equal(read_image(tmp_path / "large.png"), pixels)
     assert Image.MAX_IMAGE_PIXELS == 100
-    monkeypatch.setattr(images, "MAX_PIXELS", 700)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 700)
     with pytest.raises(UnusableImage, match="is too large: 34x21 pixels"):
         read_image(tmp_path / "large.png")
 

@@ -97,8 +97,8 @@ def test_the_command_enlarges_a_folder_and_tells_what_it_left_out(tmp_path, adap
     assert status == 1
     assert "notes.txt" in capsys.readouterr().err
     made = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
-    assert made == {"a.png", "deep/b.png"}
-    with Image.open(tmp_path / "out" / "deep" / "b.png") as result:
+    assert made == {"a_x4.png", "deep/b_x4.png"}
+    with Image.open(tmp_path / "out" / "deep" / "b_x4.png") as result:
         assert result.size == (128, 160)
 
 

@@ -1,0 +1,114 @@
+"""How commands end when something ends them: each kind of end, from inside and in a real process."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lua_lightning.commands.command import Command, CommandLine
+from lua_lightning.commands.guard import guarded
+from lua_lightning.errors import UserError
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/disk/out.png")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("x=1 is wrong"), 2, "easel: x=1 is wrong"),
+        (KeyboardInterrupt(), 130, "easel: interrupted"),
+        (KeyboardInterrupt("`easel --resume` goes on"), 130, "easel: interrupted: `easel --resume` goes on"),
+        (FULL, 1, "easel: /disk/out.png: No space left on device: free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/etc/x"), 1, "easel: /etc/x: Permission denied"),
+        (OSError("broken data stream"), 1, "easel: broken data stream"),
+        (MemoryError(), 1, "easel: there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 TB"), 1, "easel: there is not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 1 TB"), 1, "easel: there is not enough memory"),
+    ],
+)
+def test_each_end_is_one_line_and_its_status(error, status, said, capsys):
+    assert guarded("easel", raising(error)) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(said)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="shapes"):
+        guarded("easel", raising(RuntimeError("shapes do not match")))
+    with pytest.raises(KeyError):
+        guarded("easel", raising(KeyError("x")))
+
+
+def test_the_status_of_the_work_is_kept():
+    assert guarded("easel", lambda: 3) == 3
+    assert guarded("easel", lambda: None) == 0
+
+
+def test_a_command_and_a_table_of_commands_are_guarded(capsys):
+    command = Command("full", "Fill.", "easel full", lambda parser: None, lambda options: raising(FULL)())
+    assert CommandLine("easel", "Paint.", "easel full", [command]).main(["full"]) == 1
+    assert "No space left" in capsys.readouterr().err
+
+
+PROGRAM = """
+    import sys, time
+    from lua_lightning.commands.guard import guarded
+
+    def work():
+        for number in range(100_000):
+            print("line", number, {name!r})
+            if {waits}:
+                print("ready", flush=True)
+                time.sleep(30)
+
+    sys.exit(guarded("easel", work))
+"""
+
+
+def start(waits: bool, name: str = "", **settings) -> subprocess.Popen:
+    script = textwrap.dedent(PROGRAM).format(waits=waits, name=name)
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
+    )
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly():
+    process = start(waits=False)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+
+
+def test_ctrl_c_is_one_line_and_130():
+    process = start(waits=True)
+    assert process.stdout is not None
+    while "ready" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert said == "easel: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_a_file_name_that_is_no_text_is_printed(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    process = start(False, name, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    out, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
+    assert "caf\\udce9.png" in out
