@@ -138,15 +138,13 @@ def run_chain(
     A stage that is finished is not run again when the chain is resumed; an unfinished one goes on where it stopped.
 
     Args:
-        path: As `load_chain` takes it.
-        overrides: Likewise.
+        path, overrides: As `load_chain` takes them.
         resume: Go on with the newest unfinished chain of that name.
         folder: The chain's own: begun there, or gone on with.
         name: Of the MLflow run; the chain's own when not given.
         tags: Of the chain's MLflow run, beside the usual ones.
         params: Of the chain's MLflow run, beside its settings.
-        minutes: Time for the whole chain, shared among its stages as their `share` says: each takes as many steps as
-            fit, whatever its file says; its run records how many.
+        minutes: Time for the whole chain, shared as its stages' `share` says. Each takes as many steps as fit.
     """
     chain, runs = load_chain(path, overrides)
     quiet()
@@ -170,9 +168,8 @@ def run_chain(
         if is_rank_zero():
             (folder / CONFIG).write_text(to_yaml(own))
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
-        parent = tracker.run_id
         command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
-        results = _run_stages(chain, runs, begun, folder, parent, command, minutes)
+        results = _run_stages(chain, runs, begun, folder, tracker.run_id, command, minutes)
         if is_rank_zero():
             return _close(tracker, folder, results)
     return {}
