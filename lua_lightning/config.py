@@ -41,6 +41,8 @@ class CacheConfig:
     """Training crops of each photograph, with sampling=detail."""
     held_out_crops_per_photo: int = 4
     """Most crops of each photograph that is not trained on. They are chosen by detail and do not overlap."""
+    held_out_photos: int = 100
+    """Most photographs of each split that is not trained on, chosen by their hash. Their pixels are stored too."""
     shard_pairs: int = 64
     """Pairs in each safetensors shard."""
     dtype: str = "float16"

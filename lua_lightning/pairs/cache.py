@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -36,6 +36,7 @@ FORMAT = 1
 
 LEDGERS = "shards*.json"  # what each process has written so far, with checksums
 SCALES = (2, 4)
+HELD_OUT: tuple[Split, ...] = ("val", "test")
 ENCODED_AT_ONCE = 16  # crops on an accelerator; a CPU gains nothing from more than one
 
 
@@ -115,9 +116,15 @@ class PairCache:
                 )
 
 
-def settings_of(config: CacheConfig, through: LatentCodec | None) -> dict[str, Any]:
-    """Return the settings that determine a cache's content; codecs by their weights, whatever their names."""
-    named = ("folder", "codec", "through", "verify")
+def settings_of(config: CacheConfig, through: LatentCodec | None, photos: PhotoSet) -> dict[str, Any]:
+    """Return the settings that determine a cache's content; codecs by their weights, whatever their names.
+
+    The bound of the held-out photographs is among them only where it leaves some out, so that caches made before there
+    was one are still found.
+    """
+    named = ["folder", "codec", "through", "verify"]
+    if all(len(photos.split(split)) <= config.held_out_photos for split in HELD_OUT):
+        named.append("held_out_photos")
     settings = {key: value for key, value in asdict(config).items() if key not in named}
     return {**settings, "through_sha256": through.sha256()} if through else settings
 
@@ -139,7 +146,7 @@ class _Build:
         """Split, file name and crops of every shard."""
         shards, size = [], self.config.shard_pairs
         for split in get_args(Split):
-            crops = list(plan_crops(self.photos, split, self.config))
+            crops = self._crops(split)
             if not crops and split != "test":
                 raise UserError(
                     f"no {split} photograph in {self.photos.folder} has both sides >= {self.config.crop_px} px: "
@@ -148,6 +155,18 @@ class _Build:
             for number, start in enumerate(range(0, len(crops), size)):
                 shards.append((split, f"{split}-{number:05d}.safetensors", crops[start : start + size]))
         return shards
+
+    def _crops(self, split: Split) -> list[Crop]:
+        """Return the crops of a split; held-out ones, which only a look at their pixels can choose, are noted once."""
+        if split not in HELD_OUT:
+            return list(plan_crops(self.photos, split, self.config))
+        noted = self.folder / f"plan-{split}.json"
+        try:
+            return [Crop(*numbers) for numbers in json.loads(noted.read_text())]
+        except (OSError, ValueError, TypeError):  # not there yet, or damaged
+            crops = list(plan_crops(self.photos, split, self.config))
+        write_json(noted, [astuple(crop) for crop in crops])
+        return crops
 
     def encode(self, shards: Sequence[tuple[str, str, list[Crop]]], ledger: Path) -> None:
         """Encode those of `shards` that are missing, damaged or foreign, and note each in `ledger`."""
@@ -187,7 +206,7 @@ def _plan(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> _Build:
         "format": FORMAT,
         "codec_sha256": codec.sha256(),
         "photos_sha256": photos.sha256,
-        "settings": settings_of(config, through),
+        "settings": settings_of(config, through, photos),
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     folder = Path(config.folder) / f"{Path(codec.source).name}-{fingerprint}"

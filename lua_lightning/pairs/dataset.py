@@ -1,6 +1,9 @@
 """The pair cache as a PyTorch data set, and the sampler that makes its stream resumable."""
 
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -10,6 +13,8 @@ from torch.utils.data import Dataset, Sampler
 
 from lua_lightning.errors import UserError
 from lua_lightning.pairs.cache import SCALES, PairCache
+
+OPEN_SHARDS = 256  # by each process that reads; a system may allow no more than 65,530 mapped files in one
 
 
 class PairDataset(Dataset[dict[str, Any]]):
@@ -29,8 +34,11 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, cache: PairCache, split: str, crop: int | None = None, seed: int = 0):
         self.cache, self.crop, self.seed = cache, crop, seed
-        self.entries = [(shard["file"], row) for shard in cache.shards(split) for row in range(shard["pairs"])]
-        if not self.entries:
+        shards = cache.shards(split)
+        # One number a shard, not one object a pair: each worker has a copy of it.
+        self._files = [shard["file"] for shard in shards]
+        self._ends = list(accumulate(shard["pairs"] for shard in shards))
+        if not len(self):
             raise UserError(
                 f"{cache.folder} has no {split} pairs, since no {split} photograph has both sides >= "
                 f"{cache.manifest['settings']['crop_px']} px: bring more photographs, or lower cache.crop_px"
@@ -44,15 +52,23 @@ class PairDataset(Dataset[dict[str, Any]]):
                 f"the side of the latents in {cache.folder}"
             )
         self.side = side
-        self._opened: dict[str, Any] = {}
+        self._opened: OrderedDict[str, Any] = OrderedDict()
         self._shuffled: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return self._ends[-1] if self._ends else 0
+
+    def place(self, pair: int) -> tuple[str, int]:
+        """Return the file that holds a pair, and its row there."""
+        shard = bisect_right(self._ends, pair)
+        return self._files[shard], pair - (self._ends[shard - 1] if shard else 0)
 
     def _slice(self, file: str, name: str) -> Any:
         if file not in self._opened:  # opened lazily, in the process that reads
+            if len(self._opened) == OPEN_SHARDS:
+                self._opened.popitem(last=False)
             self._opened[file] = safe_open(self.cache.folder / file, framework="pt")
+        self._opened.move_to_end(file)
         return self._opened[file].get_slice(name)
 
     def _order(self, epoch: int) -> Tensor:
@@ -63,10 +79,10 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         if self.crop is None:
-            (file, row), top, left, side = self.entries[n], 0, 0, self.side
+            (file, row), top, left, side = self.place(n), 0, 0, self.side
         else:
             epoch, position = divmod(n, len(self))
-            file, row = self.entries[int(self._order(epoch)[position])]
+            file, row = self.place(int(self._order(epoch)[position]))
             step = max(SCALES)
             draw = torch.Generator().manual_seed(self.seed * 1_000_003 + n + 2**40)
             top, left = (torch.randint((self.side - self.crop) // step + 1, (2,), generator=draw) * step).tolist()
@@ -82,7 +98,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         return item
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}}
+        return {**self.__dict__, "_opened": OrderedDict(), "_shuffled": None}
 
 
 class StreamSampler(Sampler[int]):

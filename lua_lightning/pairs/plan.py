@@ -25,7 +25,9 @@ class Crop:
 def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[Crop]:
     """Yield the crops of `split` in a fixed order; those not trained on are upright and do not overlap."""
     if split != "train":
-        yield from held_out_crops(photos, split, config.crop_px, config.held_out_crops_per_photo, config.seed)
+        yield from held_out_crops(
+            photos, split, config.crop_px, config.held_out_crops_per_photo, config.seed, config.held_out_photos
+        )
         return
     for index, photo in _large_enough(photos, split, config.crop_px):
         if config.sampling == "grid":
@@ -39,7 +41,9 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
             yield Crop(index, top, left, symmetry)
 
 
-def held_out_crops(photos: PhotoSet, split: Split, side: int, per_photo: int, seed: int) -> Iterator[Crop]:
+def held_out_crops(
+    photos: PhotoSet, split: Split, side: int, per_photo: int, seed: int, most: int | None = None
+) -> Iterator[Crop]:
     """Yield upright crops of the photographs of `split`, drawn by detail, none overlapping, in a fixed order.
 
     Args:
@@ -48,8 +52,13 @@ def held_out_crops(photos: PhotoSet, split: Split, side: int, per_photo: int, se
         side: Side of a crop in pixels.
         per_photo: Crops of each photograph, at most.
         seed: Seed of the positions; each photograph adds its hash, so that others may join or leave the set.
+        most: Photographs at most, those with the lowest hashes: a draw that does not depend on order or names.
     """
-    for index, photo in _large_enough(photos, split, side):
+    chosen = list(_large_enough(photos, split, side))
+    if most is not None:
+        kept = {index for index, _ in sorted(chosen, key=lambda item: item[1].sha256)[:most]}
+        chosen = [item for item in chosen if item[0] in kept]
+    for index, photo in chosen:
         image = to_tensor(read_image(photos.path(photo)))
         for top, left in draw_apart(image, side, per_photo, _generator(seed, photo)):
             yield Crop(index, top, left, 0)

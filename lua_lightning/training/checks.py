@@ -29,6 +29,7 @@ POSITIVE = (
     "cache.crop_px",
     "cache.crops_per_photo",
     "cache.held_out_crops_per_photo",
+    "cache.held_out_photos",
     "cache.shard_pairs",
     "loss_options.high_frequency_sigma",
     "loss_options.eagle_cutoff",

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from lua_lightning.errors import UserError
 from lua_lightning.images import downscale, read_image, to_tensor
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs import cache as pairs
-from lua_lightning.pairs.cache import build_cache
+from lua_lightning.pairs import dataset as pairs_dataset
+from lua_lightning.pairs.cache import build_cache, build_part
 from lua_lightning.pairs.crops import dihedral
 from lua_lightning.pairs.dataset import HeldOutSampler, PairDataset, StreamSampler
 from lua_lightning.pairs.photos import PhotoSet
+from lua_lightning.pairs.plan import plan_crops
 
 
 @pytest.fixture
@@ -265,3 +268,60 @@ def test_any_number_of_processes_scores_every_held_out_crop(crops, processes):
     assert {sample for samples in ranks for sample in samples} == set(range(crops))
     assert len({len(samples) for samples in ranks}) == 1  # nobody waits for nobody
     assert all(len(samples) == len(HeldOutSampler(crops, 0, processes)) > 0 for samples in ranks)
+
+
+def big_cache(folder, shards, each):
+    """Return a cache whose manifest lists `shards` shards, without any file."""
+    entries = [{"file": f"train-{number:05d}.safetensors", "split": "train", "pairs": each} for number in range(shards)]
+    manifest = {"shards": entries, "settings": {"crop_px": 64, "train_pixels": False}, "codec": {"downscale": 8}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return pairs.PairCache(folder)
+
+
+def test_millions_of_pairs_cost_a_worker_little(tmp_path):
+    """The published set in its smallest shards: an index of one object a pair took 246 MB in each process."""
+    dataset = PairDataset(big_cache(tmp_path, 59_375, 64), "train", crop=4)
+    assert len(dataset) == 3_800_000
+    assert dataset.place(0) == ("train-00000.safetensors", 0)
+    assert dataset.place(64 * 7 + 5) == ("train-00007.safetensors", 5)
+    assert dataset.place(3_799_999) == ("train-59374.safetensors", 63)
+    dataset._order(0)
+    assert len(pickle.dumps(dataset.__getstate__() | {"cache": None})) < 4e6
+
+
+def test_a_process_keeps_few_shards_open(cache, monkeypatch):
+    monkeypatch.setattr(pairs_dataset, "OPEN_SHARDS", 2)
+    opened = PairDataset(cache, "train", crop=4)
+    again = PairDataset(cache, "train", crop=4)
+    assert len(cache.shards("train")) > 2
+    for n in range(30):
+        item = opened[n]
+        assert len(opened._opened) <= 2
+        again._opened.clear()
+        assert item["hr"].equal(again[n]["hr"])
+
+
+def test_held_out_photographs_are_bounded_and_drawn_by_their_hash(cache_config, photo_folder, codec, tmp_path):
+    photos = PhotoSet.load(photo_folder)
+    assert len(photos.split("val")) > 1
+    bounded = dataclasses.replace(cache_config, folder=str(tmp_path), held_out_photos=1)
+    cache = build_cache(bounded, photos, codec)
+    (kept,) = {item["photo"] for item in PairDataset(cache, "val")}
+    assert photos.photos[kept].sha256 == min(photo.sha256 for photo in photos.split("val"))
+    # A bound that leaves nothing out is no reason for another cache: older ones, made without it, are found.
+    loose, looser = (dataclasses.replace(bounded, held_out_photos=count) for count in (100, 1000))
+    assert build_cache(loose, photos, codec).folder == build_cache(looser, photos, codec).folder != cache.folder
+
+
+def test_parts_read_the_plan_of_held_out_crops(cache_config, photo_folder, codec, tmp_path, monkeypatch):
+    photos, config = PhotoSet.load(photo_folder), dataclasses.replace(cache_config, folder=str(tmp_path))
+    folder = build_part(config, photos, codec, 0, 2)
+    asked = []
+    monkeypatch.setattr(
+        pairs, "plan_crops", lambda photos, split, config: asked.append(split) or plan_crops(photos, split, config)
+    )
+    build_part(config, photos, codec, 1, 2)
+    assert asked == ["train"]
+    (folder / "plan-val.json").write_text("[[1,")
+    assert PairDataset(build_cache(config, photos, codec), "val")[0]["hr"].isfinite().all()
+    assert "val" in asked
