@@ -160,7 +160,8 @@ test-slow: setup ## run the long checks (speed proofs, servers that die, kill an
 	@$(BIN)/python -m pytest -q -rs -m slow $(ARGS)
 
 .PHONY: lint
-lint: setup ## check style and types
+lint: setup ## check style, types and the length of lines, in Markdown too
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m docs.line_length
 	@$(BIN)/pyright

@@ -1,5 +1,7 @@
 """Fidelity between images, as the field reports it: 8-bit, per image, then averaged."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -38,6 +40,14 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
             for image, target in zip(quantise(images), quantise(targets), strict=True)
         ]
     )
+
+
+PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+}
+"""The functions of the metrics that compare an image with its photograph and need no network, by key: (N,) scores of
+images and targets (N, 3, H, W) in [-1, 1]."""
 
 
 def recovery(value: float, bicubic: float, ceiling: float) -> float:

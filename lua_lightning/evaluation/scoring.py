@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lua_lightning.evaluation.fidelity import psnr, ssim
+from lua_lightning.evaluation.fidelity import PAIRED
 from lua_lightning.evaluation.intervals import CropScores, summarise
 from lua_lightning.evaluation.perceptual import Perceptual
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, PIXEL_BICUBIC, ROWS
@@ -83,8 +83,8 @@ def adapter_scores(
 
 
 def image_scores(images: Tensor, targets: Tensor, perceptual: Iterable[Perceptual]) -> dict[str, Tensor]:
-    """Return PSNR (dB), SSIM and each perceptual distance of images (N, 3, H, W) in [-1, 1], (N,) by name."""
-    scores = {"psnr": psnr(images, targets), "ssim": ssim(images, targets)}
+    """Return every paired metric and each perceptual distance of images (N, 3, H, W) in [-1, 1], (N,) by name."""
+    scores = {name: measure(images, targets) for name, measure in PAIRED.items()}
     return scores | {distance.name: distance(images.clamp(-1, 1), targets) for distance in perceptual}
 
 

@@ -20,10 +20,12 @@ def test_a_snippet_runs(code, tmp_path, monkeypatch):
     exec(compile(code, "README.md", "exec"), names)
     if "upscale_image" in names:
         assert Image.open("photo_x2.png").size == (128, 96)
+    elif "upscaled" in names:
+        assert names["image"].size == (256, 256)
     else:
         assert names["images"].shape == (1, 3, 512, 512)
         assert torch.isfinite(names["images"]).all()
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
