@@ -1,7 +1,6 @@
 """Read, resize and write images: uint8 HxWx3 arrays on disk's side, float NCHW tensors in [-1, 1] on the model's."""
 
 import io
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from torch import Tensor
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import replacing
 
 MAX_PIXELS = 512_000_000
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -151,13 +151,8 @@ def write_image(path: str | Path, image: Tensor | np.ndarray, text: Mapping[str,
             info.add_text(keyword, value)
         options = {**options, "pnginfo": info}
     array = to_uint8(image) if isinstance(image, Tensor) else image
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    try:
+    with replacing(path) as partial:
         Image.fromarray(array).save(partial, format=file_format, **options)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_text
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -111,8 +112,7 @@ class PhotoSet:
             "images": [asdict(photo) for photo in self.photos],
             "skipped": [asdict(image) for image in self.skipped],
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+        write_text(self.folder / MANIFEST_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def path(self, photo: Photo) -> Path:
         """Return where `photo` is stored."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from lua_lightning.config import load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.files import write_text
 from lua_lightning.sweeps.objective import distances
 from lua_lightning.tracking.address import tracking_uri
 from lua_lightning.tracking.delivery import connect
@@ -220,7 +221,7 @@ def run(search: Search) -> dict[str, Any]:
         )
         path = search.folder / "best.yaml"
         head = f"# Found by {len(_finished(study))} trials of the search {search.config.name}.\n"
-        path.write_text(f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
+        write_text(path, f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
         tracker.log_artifact(path)
     published = next((trial.value for trial in _finished(study) if search.is_published(trial)), None)
     return {

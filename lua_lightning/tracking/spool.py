@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.files import write_json
 from lua_lightning.tracking.address import without_password
 
 try:
@@ -169,9 +170,7 @@ class Spool:
                 yield batch, position
 
     def _write_state(self, **state: Any) -> None:
-        unfinished = self.folder / f".{STATE_NAME}"
-        unfinished.write_text(json.dumps(state) + "\n")
-        unfinished.replace(self.folder / STATE_NAME)
+        write_json(self.folder / STATE_NAME, state, indent=None)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

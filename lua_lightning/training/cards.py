@@ -10,6 +10,7 @@ from lua_lightning.evaluation.intervals import CropScores, intervals, summarise
 from lua_lightning.evaluation.registry import METRICS, label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA
 from lua_lightning.evaluation.tables import markdown_scores, reported
+from lua_lightning.files import write_text
 from lua_lightning.models.codec import PIXELS
 from lua_lightning.models.pretrained import ZOO
 from lua_lightning.pairs.photos import PhotoSet, Split
@@ -156,7 +157,7 @@ def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
 
 def write_card(folder: Path, text: str) -> None:
     """Write the card beside the weights."""
-    (folder / CARD).write_text(text)
+    write_text(folder / CARD, text)
 
 
 def generator_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
