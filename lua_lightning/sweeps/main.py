@@ -21,7 +21,7 @@ from lua_lightning.files import write_json, write_text
 from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun, load_plan
 from lua_lightning.tracking.address import SQLITE, tracking_uri
 from lua_lightning.tracking.delivery import connect
-from lua_lightning.tracking.spool import STATE_NAME, stored_run_id
+from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.runs import RESULTS
 from lua_lightning.training.train import quiet
@@ -130,9 +130,8 @@ def run_sweep(plan: Plan, todo: Sequence[PlannedRun], options: Any) -> int:
     from lua_lightning.sweeps.execute import execute
 
     own = plan.runs[0].stages[0].tracking
-    known = stored_run_id(plan.folder) if (plan.folder / STATE_NAME).is_file() else None
     tracker = MLflowTracker(
-        own.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, run_id=known, system_metrics=False
+        own.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, system_metrics=False
     )
     with tracker:
         tracker.log_run_start(to_yaml(plan.config))

@@ -19,7 +19,6 @@ from lua_lightning.evaluation.perceptual import distances
 from lua_lightning.evaluation.registry import Metric, label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table, reported
 from lua_lightning.files import write_json, write_text
-from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.budget import Budget
 from lua_lightning.training.checks import check_run
@@ -162,7 +161,6 @@ def run_chain(
         name or chain.name,
         folder,
         tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
-        run_id=stored_run_id(folder) if resume else None,
         system_metrics=False,
     )
     with tracker:

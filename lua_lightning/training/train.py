@@ -22,7 +22,6 @@ from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
-from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress, Throughput
 from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
@@ -194,7 +193,6 @@ def make_tracker(
         config.name,
         folder,
         tags=tags,
-        run_id=stored_run_id(folder) if resume else None,
         system_metrics=config.tracking.system_metrics,
     )
 
