@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_text
 
 
 class Failures:
@@ -16,8 +17,7 @@ class Failures:
     def add(self, method: str, error: Exception) -> str:
         """Note that a method will not run, and return the reason."""
         reason = reason_of(error)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{method}.txt").write_text(reason)
+        write_text(self.folder / f"{method}.txt", reason)
         return reason
 
     def clear(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from lua_lightning.files import write_text
 from lua_lightning.generators.tiny_sdxl import MAX_TOKENS, clip_tokenizer
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 
@@ -141,4 +142,4 @@ def build(name: str, graph: Graph, folder: Path) -> None:
     }
     for part, config in networks.items():
         LatentUpscaler(config).save_pretrained(folder / part)
-    done.write_text(settings)
+    write_text(done, settings)

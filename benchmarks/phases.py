@@ -24,6 +24,7 @@ from lua_lightning.errors import UserError
 from lua_lightning.evaluation.registry import METRICS, label_of
 from lua_lightning.evaluation.rows import LUA
 from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.files import write_json
 from lua_lightning.generators.catalogue import find_generator
 
 PROMPT, SEED = "a mountain lake at sunset", 42
@@ -123,8 +124,7 @@ def check_methods(names: Sequence[str]) -> None:
 
 def write_results(content: Mapping[str, Any], path: Path) -> None:
     """Write what was measured as JSON, and print it as one line that names the file under `results`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
     print(json.dumps({**content, "results": str(path)}))
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from benchmarks.benchmark import Benchmark
 from benchmarks.protocol import PROMPTS, VERSION
 from lua_lightning.config import to_yaml
-from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 
 SHOWN_SIDE = 512  # pixels of the images that are logged
@@ -31,7 +30,6 @@ def _tracker(benchmark: Benchmark, name: str, tags: Mapping[str, str]) -> MLflow
         name,
         folder,
         tags={"stage": "benchmark", "protocol": VERSION, **tags},
-        run_id=stored_run_id(folder),
         system_metrics=False,
     )
 

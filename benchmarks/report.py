@@ -22,6 +22,7 @@ from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
 from lua_lightning.evaluation.tables import markdown_table, plain_table
+from lua_lightning.files import replacing, write_json, write_text
 
 PAGE = Path(__file__).parent / "report.template.html"
 SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
@@ -201,12 +202,13 @@ def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]
         "plot": folder / "fidelity.png",
         "report": folder / "report.html",
     }
-    paths["results"].write_text(json.dumps(results, indent=1) + "\n")
-    paths["table"].write_text(markdown(results))
+    write_text(paths["table"], markdown(results))
     metric = next((name for name in PLOTTED if joined(results, name)), None)
     if metric:
-        plot(results, metric).savefig(paths["plot"])
-    paths["report"].write_text(page(results, images, paths["plot"]))
+        with replacing(paths["plot"]) as partial:
+            plot(results, metric).savefig(partial, format="png")
+    write_text(paths["report"], page(results, images, paths["plot"]))
+    write_json(paths["results"], results)
     return paths
 
 

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from data.candidates import Sharpness, Unreachable
 from data.recipes import RECIPES
 from lua_lightning.errors import UserError
+from lua_lightning.files import is_running
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet, Split
 
 REPLACED = "replaced"  # where the set that is being replaced waits for the new one to be in place
@@ -158,7 +159,8 @@ def _partial_prefix(out: Path) -> str:
 def _clear_left_overs(out: Path) -> None:
     """Clear away the hidden folders beside `out` of runs that were killed."""
     for left_over in out.parent.glob(f"{glob.escape(_partial_prefix(out))}*"):
-        if not _is_running(left_over.name.removeprefix(_partial_prefix(out))):
+        process = left_over.name.removeprefix(_partial_prefix(out))
+        if not (process.isdigit() and is_running(int(process))):
             _clear(left_over, out)
 
 
@@ -176,16 +178,6 @@ def _new_partial(out: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     return partial
-
-
-def _is_running(process_id: str) -> bool:
-    try:
-        os.kill(int(process_id), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _put_in_place(made: Path, out: Path, replaced: Path) -> None:

@@ -14,6 +14,7 @@ from benchmarks.protocol import VERSION
 from docs.contact_sheet import sheet
 from docs.pages import ROOT
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_json
 from lua_lightning.generators.catalogue import GENERATORS
 
 RUNS, MEASURED = ROOT / "runs/bench", ROOT / "docs/measured.json"
@@ -56,7 +57,7 @@ def newest(size: int, runs: Path = RUNS) -> Path:
 def write_measured(folders: Mapping[int, Path], path: Path = MEASURED) -> None:
     """Write the results of all sizes into one file."""
     results = {size: json.loads((folder / "results.json").read_text()) for size, folder in folders.items()}
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(path, results)
 
 
 def photograph(report: Path, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from lua_lightning.files import write_text
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -14,4 +16,4 @@ def write_between(path: Path, name: str, text: str) -> None:
     content = path.read_text()
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, after = content.index(start) + len(start), content.index(end)
-    path.write_text(f"{content[:before]}\n{text}\n{content[after:]}")
+    write_text(path, f"{content[:before]}\n{text}\n{content[after:]}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from baselines.registry import METHODS, method_class
 from benchmarks.config import BenchConfig
 from lua_lightning.config import RunConfig
+from lua_lightning.files import write_text
 from lua_lightning.models.adapter import AdapterConfig
 from lua_lightning.settings import settings_markdown
 from lua_lightning.sweeps.plan import SweepConfig, VariantConfig
@@ -52,5 +53,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    write_text(PAGE, page())
     print(PAGE)

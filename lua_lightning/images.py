@@ -1,7 +1,5 @@
 """Convert, resize and write images: uint8 HxWx3 arrays on disk's side, float NCHW tensors in [-1, 1] on the model's."""
 
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from lua_lightning.files import replacing
 from lua_lightning.pictures import UnusableImage, read_image, writer_of
 
 __all__ = ["UnusableImage", "downscale", "read_image", "resize", "to_tensor", "to_uint8", "write_image"]
@@ -63,12 +62,8 @@ def write_image(
         image = Image.fromarray(to_uint8(image) if isinstance(image, Tensor) else image)
     writer.check_size(path, *image.size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    try:
+    with replacing(path) as partial:
         image.save(partial, format=writer.name, **writer.options, **options)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.perceptual import efficientnet_lite0
 from lua_lightning.evaluation.registry import CLIP_MODEL, INCEPTION_FILE, NETWORKS
+from lua_lightning.files import replacing
 from lua_lightning.images import read_image
 from lua_lightning.models.pretrained import state_dict_sha256
 from lua_lightning.pairs.photos import file_sha256
@@ -141,10 +142,8 @@ def extract(network: FeatureNetwork, images: ImageSet, cache: Path) -> np.ndarra
     if path.is_file():
         return np.load(path)
     features = network(images.images())
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, features)
-    partial.replace(path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, features)
     return features
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from lua_lightning.evaluation.fidelity import recovery
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, ROWS
+from lua_lightning.files import write_json
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -161,9 +162,7 @@ def _resampled(draw: np.random.Generator, count: int) -> np.ndarray:
 
 def write_scores(path: Path, crops: Sequence[CropScores]) -> None:
     """Write the scores of every crop as JSON, for `read_scores`, which never sees half a file."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([asdict(crop) for crop in crops]) + "\n")
-    partial.replace(path)
+    write_json(path, [asdict(crop) for crop in crops], indent=None)
 
 
 def read_scores(path: Path) -> list[CropScores]:

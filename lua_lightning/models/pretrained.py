@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_json, write_tensors
 from lua_lightning.zoo import ZOO, zoo_names
 
 CONFIG_NAME = "config.json"
@@ -124,9 +125,8 @@ def load_exactly(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
 
 def write_pretrained(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write `config.json` and the weights into `folder`, in diffusers' folder format."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_NAME)
+    write_json(folder / CONFIG_NAME, config, indent=2)
+    write_tensors(folder / WEIGHTS_NAME, tensors)
 
 
 def weights_mark(source: str) -> str:

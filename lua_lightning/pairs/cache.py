@@ -8,7 +8,6 @@ damaged or belongs to another cache is rebuilt. Several processes or machines ma
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
@@ -20,11 +19,11 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lua_lightning.config import CacheConfig
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_json, write_tensors
 from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.crops import dihedral
@@ -75,13 +74,6 @@ def encode_crops(
     if pixels:
         shard["image"] = torch.stack([torch.from_numpy(to_uint8(image)).permute(2, 0, 1) for image in images])
     return shard
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON through a temporary file, so that a kill leaves the old file or the new one."""
-    temporary = path.with_suffix(f".tmp{os.getpid()}")  # each process its own: several may build one cache
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
 
 
 class PairCache:
@@ -272,9 +264,7 @@ def _encode_and_close(build: _Build) -> PairCache:
 def _write_shard(build: _Build, name: str, split: str, crops: list[Crop]) -> dict[str, Any]:
     path, pixels = build.folder / name, split != "train" or build.config.train_pixels
     tensors = encode_crops(build.photos, crops, build.codec, build.through, build.config, pixels=pixels)
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    save_file(tensors, temporary, metadata={"fingerprint": build.fingerprint})
-    temporary.replace(path)
+    write_tensors(path, tensors, {"fingerprint": build.fingerprint})
     return {
         "file": path.name,
         "split": split,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_text
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -113,7 +114,7 @@ class PhotoSet:
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         # A file name that is no text keeps its bytes as escapes, which are JSON's own.
-        (self.folder / MANIFEST_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_text(self.folder / MANIFEST_NAME, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
     def path(self, photo: Photo) -> Path:
         """Return where `photo` is stored."""

@@ -17,6 +17,7 @@ from filelock import FileLock
 from submitit.helpers import DelayedSubmission
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_json, write_text
 from lua_lightning.sweeps.plan import ERROR, LOCK, Plan, PlannedRun
 from lua_lightning.training.chain import run_chain
 
@@ -50,7 +51,7 @@ class Training:
             try:
                 run_chain(self.run.chain, self.run.settings, False, folder, name, self.tags, self.params)
             except Exception as error:
-                (folder / ERROR).write_text(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+                write_text(folder / ERROR, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
                 raise
 
     def checkpoint(self) -> DelayedSubmission:
@@ -176,7 +177,7 @@ def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Call
         for training, job in zip(waiting, submitted, strict=True):
             active[training.run.folder] = training.run, job
             ids[training.run.folder.name] = job.job_id
-        record.write_text(json.dumps(ids, indent=1) + "\n")
+        write_json(record, ids)
     while active:
         for folder, (run, job) in list(active.items()):
             if _is_over(job):

@@ -17,10 +17,11 @@ from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import Estimate, read_scores, summarise
 from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.files import write_json, write_text
 from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun, load_plan
 from lua_lightning.tracking.address import SQLITE, tracking_uri
 from lua_lightning.tracking.delivery import connect
-from lua_lightning.tracking.spool import STATE_NAME, stored_run_id
+from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.runs import RESULTS
 from lua_lightning.training.train import quiet
@@ -129,9 +130,8 @@ def run_sweep(plan: Plan, todo: Sequence[PlannedRun], options: Any) -> int:
     from lua_lightning.sweeps.execute import execute
 
     own = plan.runs[0].stages[0].tracking
-    known = stored_run_id(plan.folder) if (plan.folder / STATE_NAME).is_file() else None
     tracker = MLflowTracker(
-        own.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, run_id=known, system_metrics=False
+        own.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, system_metrics=False
     )
     with tracker:
         tracker.log_run_start(to_yaml(plan.config))
@@ -204,11 +204,11 @@ def conclude(plan: Plan, tracker: MLflowTracker, parent: str) -> dict[str, Any]:
         _adopt(plan, parent)
         finished = sum(run.state == "finished" for run in plan.runs)
         tracker.log_metrics(tracked(summary), step=finished)  # a later summary has more of them
-        (plan.folder / TABLE).write_text(markdown(plan, summary))
-        (plan.folder / CSV).write_text(csv_text(summary))
+        write_text(plan.folder / TABLE, markdown(plan, summary))
+        write_text(plan.folder / CSV, csv_text(summary))
         for path in [plan.folder / TABLE, plan.folder / CSV, *pictures(plan, summary, plan.folder)]:
             tracker.log_artifact(path)
-    (plan.folder / RESULTS).write_text(json.dumps(report, indent=1) + "\n")
+    write_json(plan.folder / RESULTS, report)
     tracker.log_artifact(plan.folder / RESULTS)
     return report
 

@@ -17,6 +17,7 @@ from lua_lightning.evaluation.intervals import read_scores
 from lua_lightning.evaluation.registry import label_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import adapter_scores, reference
+from lua_lightning.files import replacing
 from lua_lightning.images import to_uint8
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
@@ -47,7 +48,8 @@ def plot_axis(plan: Plan, summary: Summary, axis: str, path: Path) -> None:
         else:
             _by_name(panel, cells, plan.config.reference)
         panel.set_title(label_of(name), loc="left")
-    figure.savefig(path, dpi=DOTS)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=DOTS, format="png")
 
 
 def _by_name(panel: Any, cells: Mapping[str, Cell], reference_name: str) -> None:
@@ -102,7 +104,8 @@ def draw_crops(plan: Plan, summary: Summary, path: Path) -> None:
         for panel, (name, image) in zip(panels[row], columns.items(), strict=False):
             panel.imshow(image, interpolation="nearest")
             panel.set_title(f"x{scale} {name}" if panel is panels[row][0] else name, fontsize=7)
-    figure.savefig(path, dpi=2 * DOTS)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=2 * DOTS, format="png")
 
 
 def _made(run: RunConfig, adapter: Path, sample: int) -> dict[int, tuple[dict[str, np.ndarray], np.ndarray]]:

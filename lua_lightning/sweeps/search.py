@@ -18,10 +18,11 @@ from rich.console import Console
 from lua_lightning.config import load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.files import write_text
 from lua_lightning.sweeps.objective import distances
 from lua_lightning.tracking.address import tracking_uri
 from lua_lightning.tracking.delivery import connect
-from lua_lightning.tracking.spool import STATE_NAME, stored_run_id
+from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.chain import load_chain, read_chain, run_chain, settings_of_stage, stage_names
 from lua_lightning.training.runs import RESULTS
@@ -199,14 +200,12 @@ def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def run(search: Search) -> dict[str, Any]:
     """Run what is missing of a search and return its closing numbers."""
     study = search.study()
-    known = stored_run_id(search.folder) if (search.folder / STATE_NAME).is_file() else None
     tracking = search.last.tracking
     tracker = MLflowTracker(
         tracking.experiment,
         search.config.name,
         search.folder,
         tags={"stage": "search"},
-        run_id=known,
         system_metrics=False,
     )
     with tracker:
@@ -220,7 +219,7 @@ def run(search: Search) -> dict[str, Any]:
         )
         path = search.folder / "best.yaml"
         head = f"# Found by {len(_finished(study))} trials of the search {search.config.name}.\n"
-        path.write_text(f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
+        write_text(path, f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
         tracker.log_artifact(path)
     published = next((trial.value for trial in _finished(study) if search.is_published(trial)), None)
     return {

@@ -1,20 +1,28 @@
 """What rank zero holds while it is in touch with MLflow."""
 
-import contextlib
+import logging
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from lua_lightning.environment import run_info
 from lua_lightning.errors import UserError
-from lua_lightning.tracking.address import SQLITE, database_path, without_password
-from lua_lightning.tracking.delivery import Sender
-from lua_lightning.tracking.spool import Record, Spool
+from lua_lightning.tracking.address import SQLITE, database_path, unreachable, without_password
+from lua_lightning.tracking.delivery import Sender, alone
+from lua_lightning.tracking.records import Record
+from lua_lightning.tracking.spool import Spool, now_ms
 from lua_lightning.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SPOOL_TAG = "lua_lightning.spool"  # of the MLflow run: the name of its records
+
+log = logging.getLogger(__name__)
 
 
 class WhenConnected:
@@ -60,7 +68,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     if experiment is None:
         location = None
         if uri.startswith(SQLITE):  # MLflow's own choice would be the current folder
-            location = (database_path(uri).parent / "mlartifacts" / quote(name, safe="")).as_uri()
+            location = artifacts_of(uri, name).as_uri()
         return client.create_experiment(name, artifact_location=location)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
@@ -84,11 +92,85 @@ def image_key(key: str) -> str:
     return f"image {key}"
 
 
-def unknown_run(run_id: str, uri: str, folder: Path) -> str:
-    with contextlib.suppress(UserError):
-        recorded = Spool(folder).state()["tracking_uri"]
-        if recorded != without_password(uri):
-            return (
-                f"MLflow at {without_password(uri)} has no run {run_id}: it began at {recorded} (MLFLOW_TRACKING_URI)"
-            )
-    return f"MLflow at {without_password(uri)} has no run {run_id}: train anew instead of resuming"
+def ensure_run(client: "MlflowClient", spool: Spool, uri: str) -> str:
+    """Return the id of a spool's run in MLflow, which is made where MLflow does not have it.
+
+    A run that MLflow has lost, with its database, is made again and everything that was recorded is sent again.
+
+    Raises:
+        UserError: The run or its experiment was deleted, or the run is known at another address that answers.
+    """
+    with spool.locked():
+        state = spool.state()
+        lost = None
+        if state.run_id is not None:
+            found = _find(client, state.run_id)
+            if found is not None and found.info.lifecycle_stage == "deleted":
+                raise UserError(
+                    f"MLflow run {state.run_id} was deleted: restore it in MLflow, or train anew instead of resuming"
+                )
+            if found is not None:
+                if state.tracking_uri != without_password(uri):
+                    spool.write_state(replace(state, tracking_uri=without_password(uri)))
+                return state.run_id
+            if state.tracking_uri != without_password(uri) and _answers(state.tracking_uri):
+                raise UserError(
+                    f"MLflow at {without_password(uri)} has no run {state.run_id}: it began at {state.tracking_uri} "
+                    "(MLFLOW_TRACKING_URI)"
+                )
+            lost = state.run_id
+            log.warning("MLflow has lost run %s; it is made again from %s", lost, spool.records)
+        if not state.experiment:
+            raise UserError(f"{spool.folder} holds a run of an older version that MLflow does not have: resume it")
+        with alone(uri):
+            experiment = experiment_id(client, state.experiment, uri)
+        run_id = _run_of(client, experiment, state.spool)
+        if run_id is None:
+            tags = {**state.tags, SPOOL_TAG: state.spool}
+            began = spool.first_time() or now_ms()
+            run_id = client.create_run(experiment, start_time=began, run_name=state.name, tags=tags).info.run_id
+        if lost is not None:
+            _bring_artifacts(spool, uri, state.experiment, lost)
+        delivered = state.delivered if lost is None else 0
+        spool.write_state(replace(state, run_id=run_id, delivered=delivered, tracking_uri=without_password(uri)))
+        return run_id
+
+
+def _find(client: "MlflowClient", run_id: str) -> "Run | None":
+    """Return a run, None where MLflow does not know it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def _run_of(client: "MlflowClient", experiment: str, spool: str) -> str | None:
+    """Return the run that a process made for a spool just before it was killed."""
+    found = client.search_runs([experiment], f"tags.`{SPOOL_TAG}` = '{spool}'", max_results=1)
+    return found[0].info.run_id if found else None
+
+
+def _answers(uri: str) -> bool:
+    if uri.startswith(SQLITE):
+        return database_path(uri).is_file()
+    return bool(uri) and unreachable(uri) is None
+
+
+def _bring_artifacts(spool: Spool, uri: str, experiment: str, run_id: str) -> None:
+    """Let the pictures and files of a lost run be sent again, from where a local database kept them."""
+    if not uri.startswith(SQLITE):
+        return
+    kept = artifacts_of(uri, experiment) / run_id / "artifacts"
+    if kept.is_dir():
+        spool.add_files("artifact", lambda folder: shutil.copytree(kept, folder, dirs_exist_ok=True))
+        if (kept / "images").is_dir():
+            spool.append(tags={"mlflow.loggedImages": "True"})
+
+
+def artifacts_of(uri: str, experiment: str) -> Path:
+    """Return the folder beside a local database that holds an experiment's artifacts."""
+    return database_path(uri).parent / "mlartifacts" / quote(experiment, safe="")

@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from lua_lightning.errors import UserError, first_line
 from lua_lightning.tracking.address import SQLITE, database_path, unreachable, without_password
+from lua_lightning.tracking.database import DAMAGE, make_database
 from lua_lightning.tracking.spool import Spool
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
@@ -28,11 +29,24 @@ PATIENCE_SECONDS = 60.0
 PATIENCE_WHEN_AWAY_SECONDS = 10.0
 
 
+class Unreachable(UserError):
+    """The tracking address does not answer, or MLflow cannot use it now.
+
+    Args:
+        sentence: For the person at the keyboard.
+        reason: The part of it that says why.
+    """
+
+    def __init__(self, sentence: str, reason: str = "") -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
 def check_reachable(uri: str) -> None:
     """Refuse a tracking address that does not answer, without importing MLflow.
 
     Raises:
-        UserError: It does not answer.
+        Unreachable: It does not answer.
     """
     reason = unreachable(uri)
     if reason is not None:
@@ -43,7 +57,7 @@ def connect(uri: str) -> "MlflowClient":
     """Return a client of the tracking address that gives up soon; a user's own MLflow settings win.
 
     Raises:
-        UserError: The address does not answer, or MLflow does not take it.
+        Unreachable: The address does not answer, or MLflow does not take it.
     """
     own_settings = {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the sender repeats, and says so once
@@ -57,6 +71,8 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     with explained(uri), alone(uri):
+        if uri.startswith(SQLITE):
+            make_database(database_path(uri), uri)
         return MlflowClient(tracking_uri=uri)
 
 
@@ -69,7 +85,7 @@ def alone(uri: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow raises inside into one `UserError` that says how to mend it."""
+    """Turn whatever MLflow raises inside into one `Unreachable` that says how to mend it."""
     try:
         yield
     except UserError:
@@ -80,6 +96,8 @@ def explained(uri: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """Return what went wrong at the bottom ("Connection refused"), not how four libraries passed it on."""
+    if isinstance(error, Unreachable):
+        return error.reason
     reason = error
     cause: BaseException | None = error
     while cause := cause.__cause__ or cause.__context__:
@@ -88,11 +106,13 @@ def _reason(error: BaseException) -> str:
     return first_line(reason)
 
 
-def _refused(uri: str, reason: str) -> UserError:
+def _refused(uri: str, reason: str) -> Unreachable:
     mend = "start the server, correct MLFLOW_TRACKING_URI, or unset it to record in the local file mlflow.db"
     if uri.startswith(SQLITE):
-        mend = "move that file away to begin a new one, or set MLFLOW_TRACKING_URI to another address"
-    return UserError(f"MLflow at {without_password(uri)} cannot be used ({reason}): {mend}")
+        mend = "make room on its disk or mend it, or set MLFLOW_TRACKING_URI to another address"
+        if any(sign in reason for sign in DAMAGE):
+            mend = "move that file away to begin a new one, and `lua-lightning sync RUN` sends a run's records again"
+    return Unreachable(f"MLflow at {without_password(uri)} cannot be used ({reason}): {mend}", reason)
 
 
 class Worker(threading.Thread):
@@ -131,14 +151,16 @@ class Sender:
         spool: What to deliver.
         begin: Connects and makes sure that the run is there; what it raises as `UserError` is kept in `refusal`.
         address: The tracking address, for messages.
+        patient: Whether an address that does not answer at first is tried again, as for a run that goes on.
     """
 
-    def __init__(self, spool: Spool, begin: Callable[[], "MlflowClient"], address: str) -> None:
+    def __init__(self, spool: Spool, begin: Callable[[], "MlflowClient"], address: str, patient: bool = False) -> None:
         self._spool = spool
         self._begin = begin
         self._address = address
         self._client: MlflowClient | None = None
-        self._connected = threading.Event()
+        self._patient = patient
+        self._tried = threading.Event()
         self.refusal: UserError | None = None
         self._pause = SEND_SECONDS
         self._thread: Worker | None = None
@@ -154,12 +176,13 @@ class Sender:
         """Return the client, once connected.
 
         Raises:
+            Unreachable: MLflow does not answer now; records wait for it.
             UserError: MLflow did not take the run.
         """
         self.start()
-        self._connected.wait()
+        self._tried.wait()
         if self._client is None:
-            raise self.refusal or UserError(f"MLflow at {self._address} cannot be used")
+            raise self.refusal or Unreachable(f"MLflow at {self._address} does not answer")
         return self._client
 
     def start(self) -> Worker:
@@ -192,17 +215,21 @@ class Sender:
         if self._client is None and self.refusal is None:
             try:
                 self._client = self._begin()
+            except Unreachable as error:
+                if self._patient:
+                    raise
+                self.refusal = error
             except UserError as error:
                 self.refusal = error
             finally:
-                self._connected.set()
+                self._tried.set()
         return self._client
 
     def _deliver(self) -> float:
-        client = self._connect()
-        if client is None:
-            return threading.TIMEOUT_MAX
         try:
+            client = self._connect()
+            if client is None:
+                return threading.TIMEOUT_MAX
             self._spool.deliver(client)
         except Exception as error:  # a dead server, a locked database, a deleted run: training goes on in each case
             if not self.away:

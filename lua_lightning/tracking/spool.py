@@ -1,21 +1,22 @@
 """The spool: what a run wants recorded, kept in its own folder until MLflow has taken it."""
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
-
-from PIL import Image
 
 from lua_lightning.errors import UserError, first_line
-from lua_lightning.tracking.address import without_password
+from lua_lightning.files import write_json
+from lua_lightning.tracking.records import METRICS_PER_BATCH, Record, State, parsed, send, send_files
 
 try:
     import fcntl
@@ -28,17 +29,17 @@ if TYPE_CHECKING:  # importing MLflow takes seconds
 RECORDS_NAME = "metrics.jsonl"
 PENDING_NAME = "pending"
 STATE_NAME = "tracking.json"
-METRICS_PER_BATCH = 1000  # MLflow takes no more
 
-Record = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Spool:
     """What a run wants recorded, kept in its folder until MLflow has it.
 
-    `metrics.jsonl` holds one record a line, in the order of logging, and stays. `pending/` holds one folder per
-    artifact and vanishes with its delivery. `tracking.json` names the address and the run, and how many bytes of
-    `metrics.jsonl` MLflow has taken.
+    `metrics.jsonl` holds one record a line, in the order of logging, and stays: from it a run can be sent again, whole.
+    Its first record names the spool, so that MLflow can be asked for its run. `pending/` holds one folder per artifact
+    and vanishes with its delivery. `tracking.json` names the address, the run, and how many bytes of `metrics.jsonl`
+    MLflow has taken; where it is lost, everything is sent again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,76 +48,111 @@ class Spool:
         self.pending = folder / PENDING_NAME
         self._append_lock = threading.Lock()
         self._failures: Counter[str] = Counter()
+        self._told: set[int] = set()
 
-    def state(self) -> dict[str, Any]:
-        """Return `tracking_uri`, `run_id` (None until MLflow has the run) and `delivered`.
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a tracked run."""
+        with contextlib.suppress(UserError):
+            return bool(self.state())
+        return False
+
+    def state(self) -> State:
+        """Return what is known of the run.
 
         Raises:
             UserError: The folder holds no tracked run.
         """
         path = self.folder / STATE_NAME
         try:
-            return json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"{self.folder} holds no tracked run ({path.name}: {first_line(error)})") from error
+            return State.from_json(path.read_text())
+        except (OSError, ValueError, TypeError) as error:
+            identity = self._identity()
+            if identity is None:
+                reason = first_line(error) if path.exists() else "no such file"
+                raise UserError(f"{self.folder} holds no tracked run ({path.name}: {reason})") from error
+            if path.exists():
+                log.warning("%s is damaged (%s); what MLflow has of the run is found by its records", path, error)
+            return State(spool=identity)
 
-    def begin(self, uri: str, run_id: str | None = None) -> None:
-        """Make the folder ready for a new run; what an earlier one left goes into `previous-<start of its id>/`."""
+    def write_state(self, state: State) -> None:
+        """Replace what is known of the run."""
+        write_json(self.folder / STATE_NAME, vars(state), indent=None)
+
+    def begin(self, state: State) -> None:
+        """Make the folder ready for a new run."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if (self.folder / STATE_NAME).exists():
-            aside = self.folder / f"previous-{(stored_run_id(self.folder) or 'unknown')[:8]}"
-            aside.mkdir(exist_ok=True)
-            for name in (STATE_NAME, RECORDS_NAME, PENDING_NAME):
-                if (self.folder / name).exists():
-                    (self.folder / name).replace(aside / name)
-        self._write_state(tracking_uri=without_password(uri), run_id=run_id, delivered=0)
+        self.write_state(state)
+        self.append(spool=state.spool)
 
-    def name_run(self, run_id: str) -> None:
-        """Note which MLflow run the records belong to; nothing is delivered before."""
-        self._write_state(**{**self.state(), "run_id": run_id})
-
-    def go_on(self, uri: str, run_id: str) -> list[Record]:
-        """Make the folder ready to continue a run, and return what was recorded of it.
+    def go_on(self) -> list[Record]:
+        """Make the folder ready to continue its run, and return what was recorded of it.
 
         Raises:
-            UserError: The folder belongs to another run.
+            UserError: The folder holds no tracked run.
         """
-        if not (self.folder / STATE_NAME).exists():
-            self.begin(uri, run_id)
         state = self.state()
-        if state["run_id"] != run_id:
-            raise UserError(f"{self.folder} belongs to MLflow run {state['run_id']}, not to {run_id}")
         for unfinished in self.pending.glob(".*"):
             shutil.rmtree(unfinished)
         content = self.records.read_bytes() if self.records.exists() else b""
         whole = content.rfind(b"\n") + 1
         if whole < len(content):  # a line that a power cut tore
             os.truncate(self.records, whole)
-        self._write_state(
-            **{**state, "tracking_uri": without_password(uri), "delivered": min(state["delivered"], whole)}
-        )
-        return [json.loads(line) for line in content[:whole].splitlines()]
+        self.write_state(replace(state, delivered=min(state.delivered, whole)))
+        return [record for line in content[:whole].splitlines() if (record := parsed(line)) is not None]
+
+    def first_time(self) -> int | None:
+        """Return when the first record was made, in milliseconds since 1970; None where there is none."""
+        with contextlib.suppress(OSError), self.records.open("rb") as file:
+            return next((record["timestamp"] for line in file if (record := parsed(line)) is not None), None)
+        return None
+
+    def _identity(self) -> str | None:
+        with contextlib.suppress(OSError), self.records.open("rb") as file:
+            record = parsed(file.readline())
+            return None if record is None else str(record.get("spool", record["timestamp"]))
+        return None
 
     def append(self, **record: Any) -> None:
-        """Add one record, stamped with the time; it survives the process from here on."""
-        line = json.dumps({"timestamp": now_ms(), **record}) + "\n"
-        with self._append_lock, self.records.open("ab", buffering=0) as file:
-            file.write(line.encode())
+        """Add one record, stamped with the time; it survives the process from here on.
+
+        Raises:
+            UserError: The disk does not take it.
+        """
+        line = (json.dumps({"timestamp": now_ms(), **record}) + "\n").encode()
+        with self._append_lock, self._writing(), self.records.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            if file.write(line) < len(line):
+                file.truncate(before)  # half a line would spoil the next one too
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def add_files(self, kind: str, write: Callable[[Path], object]) -> None:
         """Add an `artifact` (a tree of files) or an `image` (one PNG): `write` fills the folder it is given."""
         name = f"{time.time_ns():020d}-{kind}"
         unfinished = self.pending / f".{name}"
-        unfinished.mkdir(parents=True)
-        write(unfinished)
-        unfinished.rename(self.pending / name)
+        with self._writing():
+            try:
+                unfinished.mkdir(parents=True)
+                write(unfinished)
+                unfinished.rename(self.pending / name)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror or error}): make room there and go on"
+            ) from error
 
     def remaining(self) -> int:
         """Return how many records and artifacts MLflow does not have yet."""
         records = 0
         if self.records.exists():
             with self.records.open("rb") as file:
-                file.seek(self.state()["delivered"])
+                file.seek(self.state().delivered)
                 records = file.read().count(b"\n")
         return records + len(self._entries())
 
@@ -125,16 +161,19 @@ class Spool:
 
         What was sent before a failure is never sent again. Of two processes that deliver, one waits.
         """
-        with self._locked():
+        with self.locked():
             state = self.state()
+            if state.run_id is None:
+                raise UserError(f"{self.folder} has no run in MLflow yet")
             sent = 0
-            for records, end in self._batches(state["delivered"]):
-                _send(client, state["run_id"], records)
-                self._write_state(**{**state, "delivered": end})
+            for records, end in self._batches(state.delivered):
+                if records:
+                    send(client, state.run_id, records)
+                self.write_state(replace(state, delivered=end))
                 sent += len(records)
             for entry in self._entries():
                 try:
-                    _send_files(client, state["run_id"], entry)
+                    send_files(client, state.run_id, entry)
                 except Exception:
                     self._failures[entry.name] += 1
                     raise
@@ -147,76 +186,47 @@ class Spool:
         return sorted(self.pending.glob("[0-9]*"), key=lambda entry: (self._failures[entry.name], entry.name))
 
     def _batches(self, position: int) -> Iterator[tuple[list[Record], int]]:
-        """Yield the records after `position`, each batch with the position after it: metrics together, others alone."""
+        """Yield the records after `position`, each batch with the position after it: metrics together, others alone.
+
+        A line that is no record is passed over, and said once.
+        """
         if not self.records.exists():
             return
         with self.records.open("rb") as file:
             file.seek(position)
             batch: list[Record] = []
-            size = 0
+            size, given = 0, position
             for line in file:
                 if not line.endswith(b"\n"):  # being written
                     break
-                record = json.loads(line)
+                record = parsed(line)
+                if record is None:
+                    self._tell(position)
+                    position += len(line)
+                    continue
                 more = len(record["metrics"]) if "metrics" in record else METRICS_PER_BATCH
                 if batch and size + more > METRICS_PER_BATCH:
                     yield batch, position
-                    batch, size = [], 0
+                    batch, size, given = [], 0, position
                 batch.append(record)
                 size += more
                 position += len(line)
-            if batch:
+            if position > given:
                 yield batch, position
 
-    def _write_state(self, **state: Any) -> None:
-        unfinished = self.folder / f".{STATE_NAME}"
-        unfinished.write_text(json.dumps(state) + "\n")
-        unfinished.replace(self.folder / STATE_NAME)
+    def _tell(self, position: int) -> None:
+        if position not in self._told:
+            self._told.add(position)
+            log.warning("%s holds a line that is no record, at byte %d; it is passed over", self.records, position)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Let one process at a time speak for the run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{STATE_NAME}.lock").open("w") as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _send(client: "MlflowClient", run_id: str, records: list[Record]) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
-    first = records[0]
-    if "metrics" in first:
-        metrics = [
-            Metric(key, value, record["timestamp"], record["step"])
-            for record in records
-            for key, value in record["metrics"].items()
-        ]
-        client.log_batch(run_id, metrics=metrics, synchronous=True)
-    elif "params" in first:
-        client.log_batch(run_id, params=[Param(*item) for item in first["params"].items()], synchronous=True)
-    elif "tags" in first:
-        client.log_batch(run_id, tags=[RunTag(*item) for item in first["tags"].items()], synchronous=True)
-    elif "input" in first:
-        own = first["input"]
-        source = json.dumps({"uri": own["source"]})
-        dataset = Dataset(own["name"], own["digest"], source_type="local", source=source)
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", own["context"])])])
-    elif first.get("status") == "RUNNING":
-        client.update_run(run_id, status="RUNNING")
-    elif "status" in first:
-        client.set_terminated(run_id, first["status"], end_time=first["timestamp"])
-
-
-def _send_files(client: "MlflowClient", run_id: str, entry: Path) -> None:
-    if entry.name.endswith("-image"):
-        path = next(entry.glob("*.png"))
-        step, timestamp, key = path.stem.split("-", 2)
-        with Image.open(path) as image:
-            client.log_image(
-                run_id, image, key=unquote(key), step=int(step), timestamp=int(timestamp), synchronous=True
-            )
-    else:
-        client.log_artifacts(run_id, str(entry))
 
 
 def now_ms() -> int:
@@ -226,5 +236,5 @@ def now_ms() -> int:
 def stored_run_id(folder: str | Path) -> str | None:
     """Return the id of the MLflow run that a run's folder belongs to, or None when it holds none."""
     with contextlib.suppress(UserError):
-        return Spool(Path(folder)).state()["run_id"]
+        return Spool(Path(folder)).state().run_id
     return None

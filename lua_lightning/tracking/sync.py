@@ -1,11 +1,12 @@
 """Send a run's records that MLflow has not received."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lua_lightning.errors import UserError
 from lua_lightning.tracking.address import tracking_uri
-from lua_lightning.tracking.connection import unknown_run
+from lua_lightning.tracking.connection import ensure_run
 from lua_lightning.tracking.delivery import connect, explained
 from lua_lightning.tracking.spool import Spool
 
@@ -13,22 +14,30 @@ from lua_lightning.tracking.spool import Spool
 def sync(folder: str | Path) -> int:
     """Send what a run's folder holds and MLflow does not have yet; return how many records and files that were.
 
-    They go to `MLFLOW_TRACKING_URI` when it is set, else to where the run began.
+    They go to `MLFLOW_TRACKING_URI` when it is set, else to where the run began. A run that MLflow never had, or has
+    lost, is made there.
 
     Raises:
         UserError: The folder holds no tracked run, or MLflow does not take the records.
     """
     spool = Spool(Path(folder))
     state = spool.state()
-    if state["run_id"] is None:
-        raise UserError(f"{spool.folder} holds a run that ended before MLflow took it: there is nothing to send it to")
-    if not spool.remaining():
-        return 0
-    uri = tracking_uri() if os.environ.get("MLFLOW_TRACKING_URI") else state["tracking_uri"]
+    uri = tracking_uri() if os.environ.get("MLFLOW_TRACKING_URI") else state.tracking_uri or tracking_uri()
     client = connect(uri)
-    try:
-        client.get_run(state["run_id"])
-    except Exception as error:
-        raise UserError(unknown_run(state["run_id"], uri, spool.folder)) from error
     with explained(uri):
+        ensure_run(client, spool, uri)
         return spool.deliver(client)
+
+
+def add(folder: Path, *, tags: Mapping[str, str] | None = None, metrics: Mapping[str, float] | None = None) -> bool:
+    """Record more of a run that has ended, and return whether MLflow has it; if not, `sync` sends it later."""
+    spool = Spool(folder)
+    if tags:
+        spool.append(tags=dict(tags))
+    if metrics:
+        spool.append(step=0, metrics=dict(metrics))
+    try:
+        sync(folder)
+    except UserError:
+        return False
+    return True

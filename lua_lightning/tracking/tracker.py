@@ -6,6 +6,7 @@ import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -15,24 +16,24 @@ import yaml
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
 from lua_lightning.environment import installed_packages, run_info
 from lua_lightning.errors import UserError
+from lua_lightning.signals import ended_by_signal
 from lua_lightning.tracking.address import tracking_uri, without_password
-from lua_lightning.tracking.delivery import Sender, alone, check_reachable, connect, explained
-from lua_lightning.tracking.spool import METRICS_PER_BATCH, Spool, now_ms
+from lua_lightning.tracking.delivery import Sender, Unreachable, check_reachable, connect, explained
+from lua_lightning.tracking.records import METRICS_PER_BATCH, State
+from lua_lightning.tracking.spool import Spool, now_ms, stored_run_id
 
 if TYPE_CHECKING:  # importing MLflow takes seconds
     from mlflow import MlflowClient
 from lua_lightning.tracking.connection import (
     Connection,
     WhenConnected,
-    experiment_id,
+    ensure_run,
     image_key,
     run_tags,
-    unknown_run,
 )
 from lua_lightning.tracking.names import (
     IMAGE_KEY_PATTERN,
@@ -56,13 +57,15 @@ class MLflowTracker(Logger):
     Nothing is created before the first use, and only on rank zero. Use it as a context manager, so that a crash outside
     the trainer ends the run too and the last records are sent. Lightning's own `epoch` is not recorded.
 
+    A folder is one run: where it holds records, the run goes on, whatever became of MLflow. Metrics and images of
+    steps that it has records of are not recorded again: after a kill at step 137, resuming from a checkpoint at 100
+    adds points from 138 on.
+
     Args:
         experiment: MLflow experiment; made when there is none of that name.
         run_name: Name of the run in MLflow.
         folder: The run's own folder, such as `runs/stage1/`, which receives the spool.
         tags: Tags beside `commit` and `device`; give `stage`.
-        run_id: Run to continue (see `stored_run_id`). Metrics and images of steps that its folder has records of are
-            not recorded again: after a kill at step 137, resuming from a checkpoint at 100 adds points from 138 on.
         root: Folder of the local `mlflow.db` and of the git checkout; the current folder by default.
         system_metrics: Whether to sample processor, memory, disk, network and GPUs during training.
     """
@@ -74,7 +77,6 @@ class MLflowTracker(Logger):
         folder: str | Path,
         *,
         tags: Mapping[str, str] | None = None,
-        run_id: str | None = None,
         root: Path | None = None,
         system_metrics: bool = True,
     ) -> None:
@@ -83,7 +85,6 @@ class MLflowTracker(Logger):
         self._run_name = run_name
         self._folder = Path(folder)
         self._tags = dict(tags or {})
-        self._run_id = run_id
         self._root = root or Path.cwd()
         self._uri = tracking_uri(self._root)
         self._wants_system_metrics = system_metrics
@@ -95,14 +96,14 @@ class MLflowTracker(Logger):
     def __getstate__(self) -> dict[str, Any]:
         """Leave threads and connections behind: a copy in another process continues the same run."""
         if self._connection is not None:
-            self._connection.sender.client()  # until then the run has no id to continue by
+            self._connection.sender.client()  # so that the two do not make the run both
         return {**self.__dict__, "_connection": None}
 
     def __enter__(self) -> "MLflowTracker":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        status = "success" if error is None else "failed"
+        status = "success" if error is None else "KILLED" if ended_by_signal(error) else "failed"
         self.finalize(self._ended if self._ended in ("FAILED", "KILLED") else status)
 
     @property
@@ -111,7 +112,7 @@ class MLflowTracker(Logger):
 
     @property
     def version(self) -> str | None:
-        return self._run_id
+        return stored_run_id(self._folder)
 
     @property
     def save_dir(self) -> str:
@@ -120,9 +121,16 @@ class MLflowTracker(Logger):
     @property
     @rank_zero_only
     def run_id(self) -> str | None:
-        """The MLflow run's id; the run is created or continued when it was not yet, and waited for."""
-        self._open().sender.client()
-        return self._run_id
+        """The MLflow run's id; the run is created or continued when it was not yet, and waited for.
+
+        None only where MLflow has never had the run and does not answer.
+        """
+        try:
+            self._open().sender.client()
+        except Unreachable:
+            if self._open().sender.refusal is not None:
+                raise
+        return self.version
 
     @property
     @rank_zero_only
@@ -130,8 +138,8 @@ class MLflowTracker(Logger):
         """The run's page on the tracking server, or None for a local file (`make mlflow-ui` opens that)."""
         if not self._uri.startswith("http"):
             return None
-        experiment_id = self._open().sender.client().get_run(self._run_id or "").info.experiment_id
-        page = f"experiments/{experiment_id}/runs/{self._run_id}/model-metrics?workflowType=machine_learning"
+        experiment_id = self._open().sender.client().get_run(self.version or "").info.experiment_id
+        page = f"experiments/{experiment_id}/runs/{self.version}/model-metrics?workflowType=machine_learning"
         return f"{without_password(self._uri).rstrip('/')}/#/{page}"
 
     @property
@@ -275,9 +283,10 @@ class MLflowTracker(Logger):
         try:
             sender.client()
         except UserError:
-            if status == "success":
-                raise
-            return  # this very refusal, most likely, is what ended the run
+            if sender.refusal is not None:
+                if status == "success":
+                    raise
+                return  # this very refusal, most likely, is what ended the run
         self._ended = self._marked or _terminal_status(status)
         spool.append(status=self._ended)
         if not sender.drain() and not self._told_undelivered:
@@ -290,7 +299,7 @@ class MLflowTracker(Logger):
 
     def _open(self) -> "Connection":
         if self._connection is None:
-            self._connection = self._begin() if self._run_id is None else self._go_on(self._run_id)
+            self._connection = self._begin()
         sender = self._connection.sender
         if sender.refusal is not None:
             raise sender.refusal
@@ -299,40 +308,31 @@ class MLflowTracker(Logger):
         return self._connection
 
     def _begin(self) -> "Connection":
-        check_reachable(self._uri)
-        spool = Spool(self._folder)
-        spool.begin(self._uri)
-        began, tags = now_ms(), run_tags(self._root, self._tags)
+        spool, address = Spool(self._folder), without_password(self._uri)
+        mine = {"experiment": self._experiment, "name": self._run_name, "tags": run_tags(self._root, self._tags)}
+        goes_on, history = spool.begun, []
+        patient = goes_on and spool.state().run_id is not None
+        if not patient:
+            check_reachable(self._uri)
+        if goes_on:
+            history = spool.go_on()
+            spool.write_state(replace(spool.state(), **mine))
+            spool.append(status="RUNNING")
+            spool.append(tags=mine["tags"])
+        else:
+            spool.begin(State(tracking_uri=address, **mine))
 
-        def create_run() -> "MlflowClient":
+        def connected() -> "MlflowClient":
             client = connect(self._uri)
             with explained(self._uri):
-                with alone(self._uri):
-                    experiment = experiment_id(client, self._experiment, self._uri)
-                run = client.create_run(experiment, start_time=began, run_name=self._run_name, tags=tags)
-            self._run_id = run.info.run_id
-            spool.name_run(self._run_id)
+                ensure_run(client, spool, self._uri)
             return client
 
-        return Connection(spool, Sender(spool, create_run, without_password(self._uri)))
-
-    def _go_on(self, run_id: str) -> "Connection":
-        client = connect(self._uri)
-        try:
-            run = client.get_run(run_id)
-        except Exception as error:
-            raise UserError(unknown_run(run_id, self._uri, self._folder)) from error
-        if run.info.lifecycle_stage == "deleted":
-            raise UserError(f"MLflow run {run_id} was deleted: restore it in MLflow, or train anew instead of resuming")
-        spool = Spool(self._folder)
-        history = spool.go_on(self._uri, run_id)
-        spool.append(status="RUNNING")
-        spool.append(tags=run_tags(self._root, self._tags))
-        return Connection(spool, Sender(spool, lambda: client, without_password(self._uri)), history)
+        return Connection(spool, Sender(spool, connected, address, patient), history)
 
 
 def _terminal_status(status: str) -> str:
     # Lightning ends its loggers with "failed" for Ctrl-C as well, while it handles the exception.
-    if status == "failed" and isinstance(sys.exc_info()[1], (KeyboardInterrupt, SIGTERMException)):
+    if status == "failed" and ended_by_signal(sys.exc_info()[1]):
         return "KILLED"
     return {"success": "FINISHED", "failed": "FAILED"}.get(status, status.upper())

@@ -1,4 +1,4 @@
-"""Lightning callbacks: image grids, progress, checkpoints and a clean stop."""
+"""Lightning callbacks: image grids, progress and a clean stop."""
 
 import signal
 import sys
@@ -9,14 +9,14 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from torch import Tensor
 
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, PHOTO_BICUBIC
 from lua_lightning.images import to_uint8
+from lua_lightning.signals import Stopped, ended_by_signal
 from lua_lightning.tracking.tracker import MLflowTracker
-
-LAST = "last"  # checkpoint to resume from
+from lua_lightning.training.checkpoints import LastCheckpoint
 
 
 def comparison(images: dict[str, Tensor], row: int, scale: int) -> Tensor:
@@ -61,11 +61,19 @@ class CleanStop(Callback):
     Stopping in the middle of a step would save an optimiser that has moved some weights and an average that has not
     followed. A second Ctrl-C stops at once and leaves the last regular checkpoint. Use it as a context manager around
     `fit`, and as a callback inside.
+
+    Args:
+        tracker: Told how the run ended.
+        last: Saves the checkpoint.
+
+    Attributes:
+        number: Of the signal that came.
     """
 
-    def __init__(self, tracker: MLflowTracker, folder: Path):
-        self.tracker, self.folder = tracker, folder
-        self._asked, self._saved = False, False
+    def __init__(self, tracker: MLflowTracker, last: LastCheckpoint):
+        self.tracker, self.last = tracker, last
+        self.number: int | None = None
+        self._in_steps = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "CleanStop":
@@ -73,15 +81,25 @@ class CleanStop(Callback):
             self._previous[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if isinstance(error, SystemExit) and self.number is not None:  # Lightning's way to end after a signal
+            raise Stopped(self.number) from None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.number is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return  # a scheduler may send SIGTERM to the job and to each of its processes
+        self.number = number
+        if not self._in_steps:  # encoding pairs, say, which goes on where it is stopped
             raise KeyboardInterrupt
-        self._asked = True
-        print("\nstopping after this step; once more stops at once", file=sys.stderr)
+        print("\nstopping after this step; once more Ctrl-C stops at once", file=sys.stderr)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._in_steps = True
+        signal.signal(signal.SIGTERM, self._ask)  # Lightning's own handler waits for other processes inside a signal
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:  # a stop inside a step would shift the stream of samples
@@ -90,22 +108,12 @@ class CleanStop(Callback):
         if trainer.world_size > 1 and trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         # All processes stop at the same step, whichever was told first.
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
-            trainer.save_checkpoint(self.folder / f"{LAST}.ckpt")
-            self._saved = True
+        self.last.wanted = trainer.strategy.reduce_boolean_decision(self.number is not None, all=False)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if self._saved:  # not sooner: what the last step logged is recorded only after the hook above
+        if self.last.wanted:  # not sooner: what the last step logged is recorded only after the hook above
+            self.number = self.number or signal.SIGTERM
             raise KeyboardInterrupt
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.tracker.mark("KILLED" if isinstance(exception, KeyboardInterrupt) else "FAILED")
-
-
-def checkpoints(folder: Path, every: int, monitor: str) -> list[ModelCheckpoint]:
-    """Return the checkpoints of a run: the best by `monitor`, and the last one, to resume from."""
-    common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False}
-    return [
-        ModelCheckpoint(filename="best", monitor=monitor, mode="max", **common),
-        ModelCheckpoint(filename=LAST, every_n_train_steps=every, **common),
-    ]
+        self.tracker.mark("KILLED" if ended_by_signal(exception) else "FAILED")

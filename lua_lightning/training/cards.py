@@ -10,6 +10,7 @@ from lua_lightning.evaluation.intervals import CropScores, intervals, summarise
 from lua_lightning.evaluation.registry import METRICS, label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA
 from lua_lightning.evaluation.tables import markdown_scores, reported
+from lua_lightning.files import write_text
 from lua_lightning.markdown import wrap
 from lua_lightning.models.codec import PIXELS
 from lua_lightning.models.pretrained import ZOO
@@ -157,7 +158,7 @@ def codec_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:
 
 def write_card(folder: Path, text: str) -> None:
     """Write the card beside the weights."""
-    (folder / CARD).write_text(wrap(text))
+    write_text(folder / CARD, wrap(text))
 
 
 def generator_card(name: str, results: Mapping[str, Any], photos: PhotoSet) -> str:

@@ -18,7 +18,7 @@ from lua_lightning.evaluation.intervals import intervals, paired_differences, re
 from lua_lightning.evaluation.perceptual import distances
 from lua_lightning.evaluation.registry import Metric, label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table, reported
-from lua_lightning.tracking.spool import stored_run_id
+from lua_lightning.files import write_json, write_text
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.budget import Budget
 from lua_lightning.training.checks import check_run
@@ -159,14 +159,13 @@ def run_chain(
         name or chain.name,
         folder,
         tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
-        run_id=stored_run_id(folder) if resume else None,
         system_metrics=False,
     )
     with tracker:
         tracker.log_run_start(to_yaml(chain))
         tracker.log_hyperparams(params or {})
         if is_rank_zero():
-            (folder / CONFIG).write_text(to_yaml(own))
+            write_text(folder / CONFIG, to_yaml(own))
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
         command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
         results = _run_stages(chain, runs, begun, folder, tracker.run_id, command, minutes)
@@ -214,7 +213,7 @@ def _close(tracker: MLflowTracker, folder: Path, results: list[dict[str, Any]]) 
     tracker.log_metrics({f"val/{name}": value for name, value in _flat(final).items()}, 0)
     tracker.log_dict(report, RESULTS)
     report["run_id"] = tracker.run_id
-    (folder / RESULTS).write_text(json.dumps({"stage": "chain", **report}, indent=1) + "\n")
+    write_json(folder / RESULTS, {"stage": "chain", **report})
     return report
 
 
@@ -238,7 +237,7 @@ def _run_stage(
         stage_folder = new_folder(run)
         begun[key] = str(stage_folder)
         if is_rank_zero():
-            (folder / STAGES).write_text(json.dumps(begun, indent=1) + "\n")
+            write_json(folder / STAGES, begun)
         results = train(run, folder=stage_folder, parent_run_id=parent, command=command)
     if dist.is_available() and dist.is_initialized():  # only rank zero knows where it wrote, and that it has written
         shared = [results]

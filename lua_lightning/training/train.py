@@ -1,6 +1,5 @@
 """One training run from configuration to adapter folder, card and JSON line."""
 
-import json
 import logging
 import sys
 import warnings
@@ -19,17 +18,26 @@ from lua_lightning.environment import native_bf16, run_info
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import write_scores
 from lua_lightning.evaluation.tables import print_scores
+from lua_lightning.files import write_json, write_text
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
-from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.tracking.tracker import MLflowTracker
-from lua_lightning.training.callbacks import LAST, CleanStop, ImageGrids, Progress, checkpoints
+from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress
 from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
+from lua_lightning.training.checkpoints import (
+    LastCheckpoint,
+    WholeCheckpoints,
+    best_checkpoint,
+    step_of,
+    to_resume_from,
+)
 from lua_lightning.training.checks import check_run
 from lua_lightning.training.module import AdapterModule
 from lua_lightning.training.runs import CONFIG, RESULTS, SCORES, START, folder_to_resume, new_folder, starting_point
+
+CHECKPOINTS = "checkpoints"  # folder inside that of a run
 
 
 def is_rank_zero() -> bool:
@@ -94,15 +102,16 @@ def trainer_precision(settings: TrainConfig) -> Any:
     return "bf16-mixed" if native_bf16() else "32-true"
 
 
-def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callbacks: list[Callback]) -> L.Trainer:
-    """Return the Lightning trainer of a run, with the usual callbacks beside the given ones."""
+def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, stop: CleanStop) -> L.Trainer:
+    """Return the Lightning trainer of a run."""
     settings = config.train
-    callbacks = [
-        *callbacks,
+    callbacks: list[Callback] = [
+        stop,
         ImageGrids(tracker),
         LearningRateMonitor("step"),
         Progress(leave=True),
-        *checkpoints(folder / "checkpoints", settings.checkpoint_every, f"val/x{min(config.adapter.scales)}/psnr"),
+        best_checkpoint(folder / CHECKPOINTS, f"val/x{min(config.adapter.scales)}/psnr"),
+        stop.last,  # behind the best one, whose score it holds
     ]
     trainer = L.Trainer(
         accelerator=settings.accelerator,
@@ -118,6 +127,7 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, callba
         log_every_n_steps=settings.log_every,
         logger=tracker,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=folder,
@@ -157,8 +167,8 @@ def train(
     with make_tracker(config, folder, init_from, codec, parent_run_id, bool(resume)) as tracker:
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
         if is_rank_zero():
-            (folder / CONFIG).write_text(to_yaml(config))
-            (folder / START).write_text((init_from or "") + "\n")
+            write_text(folder / CONFIG, to_yaml(config))
+            write_text(folder / START, (init_from or "") + "\n")
         module = AdapterModule(config, adapter, codec)
         results = fit(config, module, PairDataModule(config, codec), tracker, folder, bool(resume))
         if is_rank_zero():
@@ -184,7 +194,6 @@ def make_tracker(
         config.name,
         folder,
         tags=tags,
-        run_id=stored_run_id(folder) if resume else None,
         system_metrics=config.tracking.system_metrics,
     )
 
@@ -193,13 +202,15 @@ def fit(
     config: RunConfig, module: AdapterModule, data: PairDataModule, tracker: MLflowTracker, folder: Path, resume: bool
 ) -> dict[str, Any]:
     """Train to the end, from the last checkpoint where there is one, and return the closing numbers."""
-    stop = CleanStop(tracker, folder / "checkpoints")
-    trainer = make_trainer(config, tracker, folder, [stop])
-    last = folder / "checkpoints" / f"{LAST}.ckpt"
+    stop = CleanStop(tracker, LastCheckpoint(folder / CHECKPOINTS, config.train.checkpoint_every))
+    trainer = make_trainer(config, tracker, folder, stop)
+    checkpoint, damaged = to_resume_from(folder / CHECKPOINTS)
     if resume and is_rank_zero():
-        print(f"resuming {folder} from {'step ' + str(_step_of(last)) if last.exists() else 'its beginning'}")
+        for sentence in damaged:
+            print(sentence, file=sys.stderr)
+        print(f"resuming {folder} from {f'step {step_of(checkpoint)}' if checkpoint else 'its beginning'}")
     with stop:
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     if module.scored_step != trainer.global_step:  # not a multiple of validation.every, or resumed there
         trainer.validate(module, data, verbose=False)
     return {
@@ -226,19 +237,15 @@ def export(
 ) -> None:
     """Write the adapter's folder and the run's closing numbers, which mark it as finished."""
     adapter.save_pretrained(folder / "adapter")
-    (folder / "adapter" / CONFIG).write_text(to_yaml(config))
-    (folder / "adapter" / HISTORY).write_text(json.dumps(history, indent=1) + "\n")
+    write_text(folder / "adapter" / CONFIG, to_yaml(config))
+    write_json(folder / "adapter" / HISTORY, history)
     write_card(folder / "adapter", card)
-    (folder / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    write_json(folder / RESULTS, results)
 
 
 def validation_scores(trainer: L.Trainer) -> dict[str, float]:
     """Return the last validation's numbers under their tracked names."""
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-
-
-def _step_of(checkpoint: Path) -> int:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
 
 
 def quiet() -> None:
@@ -250,6 +257,7 @@ def quiet() -> None:
         ".*dataloader is not resumable.*",  # StreamSampler starts at the trainer's step
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*isinstance.treespec, LeafSpec.*",
+        ".*callbacks used to create the checkpoint.*",  # of a version that saved the last one by another callback
         ".*sync_dist=True.*",  # what is logged was averaged or gathered before
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -1,6 +1,5 @@
 """Build an embedded autoencoder: principal components first, then the residual networks, on one CPU in minutes."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from lua_lightning.evaluation.fidelity import mean_psnr
 from lua_lightning.evaluation.registry import METRICS
+from lua_lightning.files import write_json
 from lua_lightning.images import downscale, read_image, to_tensor
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
 from lua_lightning.pairs.crops import detail_map, dihedral, draw_apart, draw_positions
@@ -173,6 +173,6 @@ def train_codec(config: CodecTrainingConfig) -> dict:
         "photos_sha256": photos.sha256,
         "config": {name: value for name, value in asdict(config).items() if name not in ("out", "photos")},
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results, indent=2)
     write_card(folder, codec_card(folder.name, results, photos))
     return results

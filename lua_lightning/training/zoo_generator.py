@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_json, write_torch
 from lua_lightning.generators.tiny_sdxl import TinySDXLConfig, build_tiny_sdxl, parameters
 from lua_lightning.images import read_image, resize, to_tensor
 from lua_lightning.models.codec import LatentCodec
@@ -150,7 +151,6 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write everything that the next step depends on."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "config": asdict(self.config),
             "step": self.step,
@@ -160,9 +160,7 @@ class Training:
             "parts": {part: getattr(self.pipe, part).state_dict() for part in PARTS},
             "averaged": {part: model.state_dict() for part, model in self.averaged.items()},
         }
-        temporary = path.with_suffix(".tmp")
-        torch.save(content, temporary)
-        temporary.replace(path)
+        write_torch(path, content)
 
     def load(self, path: Path) -> None:
         """Go on where `save` left off.
@@ -215,6 +213,6 @@ def train_generator(config: GeneratorTrainingConfig, sizes: TinySDXLConfig | Non
         "photos_sha256": photos.sha256,
         "config": {name: value for name, value in asdict(config).items() if name not in ("out", "photos", "state")},
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results, indent=2)
     write_card(folder, generator_card(folder.name, results, photos))
     return results

@@ -15,6 +15,9 @@ LIBRARY, WORKBENCH = "lua_lightning", ("baselines", "benchmarks", "data", "docs"
 # From the lowest to the highest; each imports only rooms above it in this table. `*` stands for the package itself.
 ROOMS = (
     "errors",
+    "files",
+    "locks",
+    "signals",
     "*",
     "zoo",
     "config",

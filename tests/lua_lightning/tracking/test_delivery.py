@@ -18,6 +18,7 @@ from lua_lightning.errors import UserError
 from lua_lightning.tracking import delivery
 from lua_lightning.tracking import tracker as tracking
 from lua_lightning.tracking.address import unreachable
+from lua_lightning.tracking.records import State
 from lua_lightning.tracking.spool import Spool
 from lua_lightning.tracking.sync import sync
 from tests.lua_lightning.tracking.helpers import CONFIG, FlakyClient, free_port, history, lose_server, tracker_in
@@ -67,7 +68,7 @@ class TestServerAway:
         experiment_id = client.create_experiment("broken", artifact_location=(root / "artifacts").as_uri())
         run_id = client.create_run(experiment_id).info.run_id
         spool = Spool(root / "run")
-        spool.begin("sqlite:///unused.db", run_id)
+        spool.begin(State("sqlite:///unused.db", run_id))
         for step in range(3500):
             spool.append(step=step, metrics={"train/loss": float(step)})
         flaky = FlakyClient(client, failing_calls={3, 5})
@@ -82,7 +83,7 @@ class TestServerAway:
     def test_an_artifact_that_mlflow_refuses_does_not_hold_up_the_others(self, root, client):
         run_id = client.create_run(client.create_experiment("x", (root / "artifacts").as_uri())).info.run_id
         spool = Spool(root / "run")
-        spool.begin("sqlite:///unused.db", run_id)
+        spool.begin(State("sqlite:///unused.db", run_id))
         spool.add_files("image", lambda folder: (folder / "1-2-key.png").write_text("no picture"))
         spool.add_files("artifact", lambda folder: (folder / "note.txt").write_text("fine"))
         with pytest.raises(Exception, match="cannot identify image"):

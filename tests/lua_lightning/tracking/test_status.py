@@ -95,8 +95,7 @@ class TestSlowStart:
             tracker.set_tags({"method": "lua"})
             assert tracker.version is None
             assert stored_run_id(root / "runs/stage1") is None
-            with pytest.raises(UserError, match="ended before MLflow took it"):
-                sync(root / "runs/stage1")
+            assert sync(root / "runs/stage1") > 0  # beside the process that still waits: they agree on one run
             connected.set()
             assert client.get_run(tracker.run_id).info.status == "RUNNING"
             assert tracker.experiment.get_run(tracker.run_id).info.run_id == tracker.run_id
@@ -124,6 +123,6 @@ class TestSlowStart:
         monkeypatch.setattr(MlflowClient, "create_run", FlakyClient.refuse)
         tracker = tracker_in(root)
         tracker.log_metrics({"train/loss": 1.0}, 1)
-        tracker._connection.sender._connected.wait(20)
+        tracker._connection.sender._tried.wait(20)
         with pytest.raises(UserError, match=r"cannot be used \(no more runs"), tracker:
             tracker.log_metrics({"train/loss": 1.0}, 2)

@@ -12,6 +12,8 @@ from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.pairs.dataset import PairDataset
 from lua_lightning.training import curriculum, telemetry
+from lua_lightning.training.callbacks import CleanStop
+from lua_lightning.training.checkpoints import LastCheckpoint
 from lua_lightning.training.module import AdapterModule
 from lua_lightning.training.telemetry import PATIENCE, StepMonitor, Throughput
 from lua_lightning.training.train import make_trainer, train
@@ -178,12 +180,9 @@ def test_the_clock_counts_waiting_for_data_but_no_checkpoint(monkeypatch):
 
 
 def test_processes_exchange_gradients_without_copies_and_no_buffers(config, tmp_path):
-    trainer = make_trainer(
-        dataclasses.replace(config, train=dataclasses.replace(config.train, accelerator="cpu", devices="2")),
-        False,  # no logger
-        tmp_path,
-        [],
-    )
+    two = dataclasses.replace(config, train=dataclasses.replace(config.train, accelerator="cpu", devices="2"))
+    stop = CleanStop(None, LastCheckpoint(tmp_path, 1))
+    trainer = make_trainer(two, False, tmp_path, stop)  # no logger
     assert trainer.strategy._ddp_kwargs == {"gradient_as_bucket_view": True, "broadcast_buffers": False}
 
 

@@ -79,7 +79,7 @@ def test_a_run_trains_validates_and_tells(config, uninterrupted):
     folder = Path(results["adapter"]).parent
     assert load_config(RunConfig, folder / "config.yaml") == config
     assert json.loads((folder / "results.json").read_text()) == results
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
 def test_the_linear_skip_learns_at_its_own_rate(config, uninterrupted):

@@ -1,0 +1,59 @@
+"""One process at a time in a folder: the lock is the system's own, so that a kill frees it."""
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lua_lightning.errors import UserError
+from lua_lightning.files import write_text
+
+LOCK, HOLDER = "lock", "lock.holder"
+
+
+class Busy(UserError):
+    """Another process holds a folder."""
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made where it is missing, for this process alone.
+
+    Raises:
+        Busy: Another process holds it; the sentence says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise Busy(f"{folder} is in use by {_holder(folder)}: wait for it to end, or stop it") from error
+    try:
+        with contextlib.suppress(UserError):  # a full disk: the lock itself is held
+            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            write_text(folder / HOLDER, f"process {os.getpid()} (`{command}`)")
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether a process of this machine holds a folder."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return (folder / HOLDER).read_text().strip() or "another process"
+    except (OSError, ValueError):
+        return "another process"
