@@ -17,6 +17,8 @@ ROOMS = (
     "errors",
     "*",
     "zoo",
+    "documents",
+    "bounds",
     "config",
     "settings",
     "tiling",
