@@ -7,6 +7,7 @@ residual, overlapping windows and dilated sampling hold the image together.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -16,31 +17,32 @@ from torchvision.transforms.functional import gaussian_blur
 from baselines.clock import Clock
 from baselines.contract import Method, Start
 from baselines.denoising import Corner, Denoiser
+from lua_lightning.bounds import Within
 
 
 @dataclass
 class FusionSettings:
     """Settings of DemoFusion, as published; LSRNA has the same and more."""
 
-    steps: int = 40
+    steps: Annotated[int, Within(1, 1000)] = 40
     """Denoising steps of each phase."""
-    view_batch: int = 4
+    view_batch: Annotated[int, Within(1, 1024)] = 4
     """Windows or sub-latents that go through the network at once."""
-    stride_ratio: float = 0.5
+    stride_ratio: Annotated[float, Within(0.1, 1)] = 0.5
     """Stride of the windows, as a share of their side."""
-    cosine_skip: float = 3.0
+    cosine_skip: Annotated[float, Within(0, 1000)] = 3.0
     """Exponent of the cosine by which the skip residual fades."""
-    cosine_global: float = 1.0
+    cosine_global: Annotated[float, Within(0, 1000)] = 1.0
     """Exponent of the cosine by which the dilated path fades."""
-    cosine_blur: float = 1.0
+    cosine_blur: Annotated[float, Within(0, 1000)] = 1.0
     """Exponent of the cosine by which the blur fades."""
-    sigma: float = 0.8
+    sigma: Annotated[float, Within(0, 1000, above=True)] = 0.8
     """Largest standard deviation of the blur, in latents."""
     jitter: bool = True
     """Whether the windows are shifted at random in each step."""
-    skip_weight: float = 1.0
+    skip_weight: Annotated[float, Within(0, 1000)] = 1.0
     """Factor of the skip residual. 0 leaves it out."""
-    global_weight: float = 1.0
+    global_weight: Annotated[float, Within(0, 1000)] = 1.0
     """Factor of the dilated path. 0 leaves it out."""
     low_memory: bool = False
     """Whether views go through the network one at a time."""

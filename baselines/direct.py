@@ -1,20 +1,22 @@
 """Sampling at the full size."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from baselines.clock import Clock
 from baselines.contract import Method, Start
+from lua_lightning.bounds import Within
 
 
 @dataclass
 class DirectSettings:
     """Settings of sampling at the full size, as published."""
 
-    steps: int | None = None
+    steps: Annotated[int | None, Within(1, 1000)] = None
     """Denoising steps. null takes the generator's own number, 30 for SDXL."""
-    eta: float = 1.0
+    eta: Annotated[float, Within(0, 1)] = 1.0
     """Noise parameter of DDIM, in [0, 1]."""
 
 

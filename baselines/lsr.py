@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 from baselines.lua import Lua
+from lua_lightning.bounds import Text
 from lua_lightning.models.adapter import LatentUpscaler
 
 
@@ -11,7 +13,7 @@ from lua_lightning.models.adapter import LatentUpscaler
 class LsrSettings:
     """Settings of the latent super-resolver."""
 
-    weights: str = "lsr-tiny-d16"
+    weights: Annotated[str, Text()] = "lsr-tiny-d16"
     """Latent super-resolver: the zoo name, folder or hub id of an adapter with a LIIF head."""
 
 

@@ -6,6 +6,7 @@ over the last part of the schedule.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import cv2
 import torch
@@ -16,6 +17,7 @@ from baselines.clock import Clock
 from baselines.contract import Start
 from baselines.demofusion import DemoFusion, FusionSettings, fused_denoising, with_statistics
 from baselines.lsr import Lsr, LsrSettings
+from lua_lightning.bounds import Text, Within
 from lua_lightning.images import to_uint8
 from lua_lightning.pipeline import upscale_latents
 
@@ -26,17 +28,17 @@ CANNY = (0, 255)  # thresholds of the edge detector, as published
 class LsrnaSettings(FusionSettings):
     """Settings of LSRNA-DemoFusion, as published."""
 
-    steps: int = 50
+    steps: Annotated[int, Within(1, 1000)] = 50
     """Denoising steps of the schedule."""
-    view_batch: int = 8
+    view_batch: Annotated[int, Within(1, 1024)] = 8
     """Windows or sub-latents that go through the network at once."""
-    inversion_depth: int = 30
+    inversion_depth: Annotated[int, Within(1, 1000)] = 30
     """How many of the steps are run, from the noised latents on."""
-    noise_low: float = 0.0
+    noise_low: Annotated[float, Within(0, 1000)] = 0.0
     """Standard deviation of the noise where there is no edge."""
-    noise_high: float = 1.2
+    noise_high: Annotated[float, Within(0, 1000)] = 1.2
     """Standard deviation of the noise where edges are densest."""
-    weights: str = LsrSettings.weights
+    weights: Annotated[str, Text()] = LsrSettings.weights
     """Latent super-resolver: the zoo name, folder or hub id of an adapter with a LIIF head."""
 
 

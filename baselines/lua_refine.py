@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -11,15 +11,16 @@ from baselines.clock import Clock
 from baselines.contract import Start, Unavailable
 from baselines.denoising import SDXL, Denoiser
 from baselines.lua import Lua
+from lua_lightning.bounds import Within
 
 
 @dataclass
 class RefineSettings:
     """Settings of the diffusion pass that follows the adapter."""
 
-    strength: float = 0.3
+    strength: Annotated[float, Within(0, 1, above=True)] = 0.3
     """Share of the schedule that is run again, in (0, 1]."""
-    steps: int | None = None
+    steps: Annotated[int | None, Within(1, 1000)] = None
     """Denoising steps of the whole schedule. null takes the generator's own number."""
 
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor, nn
 
 from baselines.clock import Clock
 from baselines.contract import PIXEL_OVERLAP, PIXEL_TILE, Method, Start, Unavailable
+from lua_lightning.bounds import Text
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.swin import SwinIR
 from lua_lightning.tiling import tiled
@@ -17,9 +19,9 @@ from lua_lightning.tiling import tiled
 class SwinIRSettings:
     """Settings of pixel SwinIR."""
 
-    weights: str = "swinir-tiny"
+    weights: Annotated[str, Text()] = "swinir-tiny"
     """Network: the zoo name or folder of one that was trained here on `rgb`, or an official .pth file for scale 2."""
-    weights_x4: str | None = None
+    weights_x4: Annotated[str | None, Text()] = None
     """Official .pth file for scale 4, because official files have one scale each."""
 
 

@@ -12,6 +12,7 @@ from baselines.contract import Method, World
 from baselines.registry import METHODS, build_method, method_class
 from benchmarks.config import WHERE, BenchConfig, profile_of
 from benchmarks.protocol import CROP_PX, CROP_SEED, PATCH_PX, PROMPTS, VERSION
+from lua_lightning.bounds import check
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.rows import ROWS
 from lua_lightning.generators.catalogue import GeneratorFacts, find_generator
@@ -111,7 +112,7 @@ def resolve(config: BenchConfig) -> Benchmark:
     Raises:
         UserError: A setting is wrong, or what it names is missing; told in seconds, in one sentence.
     """
-    _check_numbers(config)
+    check(config)
     _check_names(config)
     facts = find_generator(config.generator)
     base_size = facts.base_size(config.size)
@@ -174,28 +175,13 @@ def images_in(path: str) -> tuple[Path, ...]:
     return files
 
 
-def _check_numbers(config: BenchConfig) -> None:
-    for key in ("prompts", "steps", "crops_per_photo"):
-        if getattr(config, key) < 0:
-            raise UserError(f"{key}={getattr(config, key)} must be 0 (as the profile says) or more")
-    for key in ("devices", "num_nodes"):
-        if getattr(config, key) < 1:
-            raise UserError(f"{key}={getattr(config, key)} must be at least 1")
-
-
 def _check_names(config: BenchConfig) -> None:
-    for name in (*config.methods, *config.settings):
+    for name in config.settings:
         if name not in METHODS:
             raise unknown_name("method", name, METHODS)
-    if not config.methods or len(set(config.methods)) < len(config.methods):
-        raise UserError(f"methods={list(config.methods)} must name at least one method, and each of them once")
     for name in config.folders:
         if name in (*METHODS, *ROWS):
             raise UserError(f"folders.{name}: {name} is a row of the benchmark, so the folder needs another name")
-    for key in ("inception", "clip"):
-        file = getattr(config, key)
-        if file is not None and not Path(file).is_file():
-            raise UserError(f"{key}={file} is not a file: name the file of the weights, or leave the setting out")
 
 
 def _photographs(folder: str) -> PhotoSet:

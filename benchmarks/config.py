@@ -1,8 +1,10 @@
 """The settings of a benchmark, typed, and the size profiles with the sample counts that fit a machine."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from baselines.registry import METHODS
+from lua_lightning.bounds import SEED, Each, File, OneOf, Text, Within
 from lua_lightning.generators.catalogue import GeneratorFacts
 
 
@@ -10,39 +12,39 @@ from lua_lightning.generators.catalogue import GeneratorFacts
 class BenchConfig:
     """One benchmark: every method at one size, under the protocol."""
 
-    size: int = 512
+    size: Annotated[int, Within(64, 65_536)] = 512
     """Side of the images in pixels; one of the generator's ladder."""
-    generator: str = "tiny-sdxl"
+    generator: Annotated[str, Text()] = "tiny-sdxl"
     """Name, folder or hub id of the generator."""
-    adapter: str = "lua-tiny-d16"
+    adapter: Annotated[str, Text()] = "lua-tiny-d16"
     """Name, folder or hub id of the adapter that `lua` and `lua-refine` use."""
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: Annotated[tuple[str, ...], Each(OneOf(*METHODS), least=1, distinct=True)] = tuple(METHODS)
     """The methods to measure."""
-    settings: dict[str, list[str]] = field(default_factory=dict)
+    settings: Annotated[dict[str, list[str]], Each(Each(Text()))] = field(default_factory=dict)
     """Settings of single methods, such as `settings.swinir=["weights=my-swinir"]`."""
-    prompts: int = 0
+    prompts: Annotated[int, Within(0, 1_000_000)] = 0
     """How many of the protocol's prompts are used; 0 takes the profile's number."""
-    steps: int = 0
+    steps: Annotated[int, Within(0, 1000)] = 0
     """Denoising steps of every diffusion pass; 0 takes the profile's number, or the published ones."""
-    seed: int = 42
+    seed: Annotated[int, Within(0, SEED)] = 42
     """Seed of the first prompt's image; each further prompt adds one."""
-    photos: str = "data/photos"
+    photos: Annotated[str, Text()] = "data/photos"
     """Folder of a photo set: its test photographs are reconstructed, all of them are the reference of distributions."""
-    crops_per_photo: int = 0
+    crops_per_photo: Annotated[int, Within(0, 10_000)] = 0
     """Crops of each test photograph, at most; 0 takes the profile's number."""
-    folders: dict[str, str] = field(default_factory=dict)
+    folders: Annotated[dict[str, str], Each(Text())] = field(default_factory=dict)
     """Folders of images made elsewhere, in the order of the prompts, by the name of their row."""
-    inception: str | None = None
+    inception: Annotated[str | None, File()] = None
     """Local file of the Inception weights; the one that `make inception` fetches by default."""
-    clip: str | None = None
+    clip: Annotated[str | None, File()] = None
     """Local file of the CLIP weights; the ones that `make clip` fetches by default."""
-    devices: int = 1
+    devices: Annotated[int, Within(1, 1024)] = 1
     """Processes on this machine, one per GPU; with torchrun as many as it starts."""
-    num_nodes: int = 1
+    num_nodes: Annotated[int, Within(1, 10_000)] = 1
     """Number of machines."""
-    out: str = "runs/bench"
+    out: Annotated[str, Text()] = "runs/bench"
     """Folder that receives one folder per distinct benchmark."""
-    experiment: str = "lua-lightning-bench"
+    experiment: Annotated[str, Text()] = "lua-lightning-bench"
     """Name of the MLflow experiment."""
 
 

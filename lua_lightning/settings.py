@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
+from lua_lightning.bounds import split
+
 WIDTH = 100
 
 
@@ -23,6 +25,8 @@ class Setting:
     """Its default as YAML, on one line."""
     explanation: str
     """The docstring under the field, on one line; empty when there is none."""
+    bounds: str = ""
+    """What it may be, in a few words; empty where its type says it."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,15 @@ def _own_docstrings(schema: type) -> Iterator[tuple[str, str]]:
 
 def groups(schema: type, prefix: str = "") -> list[Group]:
     """Return the settings of a dataclass and of the dataclasses in it, one group each, the outer one first."""
-    kinds, texts = get_type_hints(schema), field_docstrings(schema)
+    kinds, texts = get_type_hints(schema, include_extras=True), field_docstrings(schema)
     plain, nested = [], []
     for field in fields(schema):
-        kind, name = kinds[field.name], f"{prefix}{field.name}"
+        name, (kind, bounds) = f"{prefix}{field.name}", split(kinds[field.name])
         if isinstance(kind, type) and is_dataclass(kind):
             nested += groups(kind, f"{name}.")
         else:
-            plain.append(Setting(name, _spelled(kind), _shown(_default(field)), texts.get(field.name, "")))
+            words = "; ".join(filter(None, map(str, bounds)))
+            plain.append(Setting(name, _spelled(kind), _shown(_default(field)), texts.get(field.name, ""), words))
     summary = (inspect.getdoc(schema) or "").splitlines()[0]
     return [Group(prefix.rstrip("."), summary, tuple(plain)), *nested]
 
@@ -117,5 +122,6 @@ def settings_markdown(schema: type) -> str:
 
 def _item(setting: Setting) -> str:
     default = f"default `{setting.default}`" if setting.default else "required"
-    text = f"- `{setting.name}` (`{setting.kind}`, {default}): {setting.explanation}"
+    bounds = f"; {setting.bounds}" if setting.bounds else ""
+    text = f"- `{setting.name}` (`{setting.kind}`, {default}{bounds}): {setting.explanation}"
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

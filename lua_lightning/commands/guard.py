@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ def guarded(program: str, work: Callable[[], int | None]) -> int:
         read-only folder, no memory), 130 after Ctrl-C, 141 where nobody reads the output any more.
     """
     print_any_name()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow thinks of metadata; damage is an error of ours
     try:
         status = work() or 0
         sys.stdout.flush()

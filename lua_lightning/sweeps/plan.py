@@ -3,14 +3,16 @@
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
 
+from lua_lightning.bounds import SEED, Each, Name, Text, Within, check
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.tables import reported
@@ -21,6 +23,7 @@ from lua_lightning.training.chain import load_chain, stage_names, stages_of
 from lua_lightning.training.runs import CONFIG, RESULTS, SCORES
 
 ERROR, LOCK = "error.txt", "lock"
+MOST_VARIANTS = 1000
 VARIANTS = "variant"  # name of the axis of named variants
 
 
@@ -28,9 +31,9 @@ VARIANTS = "variant"  # name of the axis of named variants
 class VariantConfig:
     """One named variant."""
 
-    chain: str | None = None
+    chain: Annotated[str | None, Text()] = None
     """Chain or experiment file, relative to the sweep's file. null takes the sweep's base."""
-    settings: list[str] = field(default_factory=list)
+    settings: Annotated[list[str], Each(Text())] = field(default_factory=list)
     """Settings of the variant: key=value for every stage, or STAGE:key=value for one."""
 
 
@@ -38,21 +41,21 @@ class VariantConfig:
 class SweepConfig:
     """Which trainings to compare: named variants, a grid over settings, or both."""
 
-    name: str = "sweep"
+    name: Annotated[str, Name()] = "sweep"
     """Name of the sweep's folder and of its MLflow run."""
-    base: str = ""
+    base: Annotated[str, Text(empty=True)] = ""
     """Chain or experiment file of the variants that name none, relative to this file."""
-    settings: list[str] = field(default_factory=list)
+    settings: Annotated[list[str], Each(Text())] = field(default_factory=list)
     """Settings of every run, written as a variant's. A variant's own settings override them."""
-    seeds: list[int] = field(default_factory=lambda: [0, 1])
+    seeds: Annotated[list[int], Each(Within(0, SEED), least=1, distinct=True)] = field(default_factory=lambda: [0, 1])
     """Seeds that every variant is trained with."""
-    reference: str = ""
+    reference: Annotated[str, Text(empty=True)] = ""
     """Variant that the others are compared with."""
-    metric: str = "x2/psnr"
+    metric: Annotated[str, Text()] = "x2/psnr"
     """Metric that the closing table compares."""
-    variants: dict[str, VariantConfig] = field(default_factory=dict)
+    variants: Annotated[dict[str, VariantConfig], Each()] = field(default_factory=dict)
     """Named variants, each with a chain and settings of its own."""
-    grid: dict[str, list[Any]] = field(default_factory=dict)
+    grid: Annotated[dict[str, list[Any]], Each(Each(least=1))] = field(default_factory=dict)
     """Values to try, by setting. Every combination is a variant."""
 
 
@@ -146,7 +149,7 @@ def load_plan(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] | 
         UserError: The file is wrong, or a setting of any run is: nothing has begun then.
     """
     config = load_config(SweepConfig, path)
-    config = replace(config, seeds=list(seeds or config.seeds), settings=[*config.settings, *overrides])
+    config = check(replace(config, seeds=list(seeds or config.seeds), settings=[*config.settings, *overrides]))
     variants, axes = _variants(path, config)
     _check(path, config, list(variants))
     known = {name for chain, _ in variants.values() for name in stage_names(chain)}
@@ -181,9 +184,8 @@ def _variants(path: Path, config: SweepConfig) -> tuple[dict[str, tuple[Path, li
         axes.setdefault(VARIANTS, {})[name] = name
     if config.grid and not config.base:
         raise UserError(f"{path}: a grid needs base, the file that its values are set in")
-    for key, values in config.grid.items():
-        if not values:
-            raise UserError(f"{path}: grid.{key} has no values")
+    if (count := math.prod(map(len, config.grid.values()))) > MOST_VARIANTS:
+        raise UserError(f"{path}: grid has {count} combinations, and at most {MOST_VARIANTS} can be compared")
     for values in itertools.product(*config.grid.values()) if config.grid else ():
         settings = [f"{key}={json.dumps(value)}" for key, value in zip(config.grid, values, strict=True)]
         name = ", ".join(f"{key}={value}" for key, value in zip(config.grid, values, strict=True))
@@ -231,8 +233,6 @@ def _check(path: Path, config: SweepConfig, names: Sequence[str]) -> None:
     for name, other in itertools.combinations(names, 2):
         if tracked_name(name) == tracked_name(other):
             raise UserError(f"{path}: MLflow cannot tell the variants {name} and {other} apart: rename one")
-    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
-        raise UserError(f"{path}: seeds={config.seeds} must name each seed once, and at least one")
     if config.reference not in names:
         raise unknown_name(f"reference in {path}:", config.reference, list(names))
     for setting in [*config.settings, *(one for variant in config.variants.values() for one in variant.settings)]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
 import yaml
@@ -15,6 +15,7 @@ from optuna.importance import get_param_importances
 from optuna.trial import TrialState
 from rich.console import Console
 
+from lua_lightning.bounds import SEED, Each, Name, Text, Within
 from lua_lightning.config import load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
@@ -38,17 +39,17 @@ CARRIED = ("data.", "cache.", "adapter.")  # settings of a trial that the traini
 class SearchConfig:
     """Which weights to search, around which training."""
 
-    name: str = "search"
+    name: Annotated[str, Name()] = "search"
     """Name of the search's folder and of its MLflow run."""
-    base: str = ""
+    base: Annotated[str, Text(empty=True)] = ""
     """Chain or experiment file that every trial trains, relative to this file."""
-    settings: list[str] = field(default_factory=list)
+    settings: Annotated[list[str], Each(Text())] = field(default_factory=list)
     """Settings of every trial: key=value for every stage, or STAGE:key=value for one."""
-    space: dict[str, list[float]] = field(default_factory=dict)
+    space: Annotated[dict[str, list[float]], Each(Each(Within(0, 1e9)))] = field(default_factory=dict)
     """Lowest and highest weight by STAGE:loss.TERM. Weights are sampled evenly on a logarithmic scale."""
-    trials: int = 16
+    trials: Annotated[int, Within(1, 1_000_000)] = 16
     """Finished trials to end with."""
-    seed: int = 0
+    seed: Annotated[int, Within(0, SEED)] = 0
     """Seed of every training and of the sampler."""
 
 

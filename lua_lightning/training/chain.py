@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch.distributed as dist
 from rich.console import Console
 
+from lua_lightning.bounds import Each, Name, Text, Within
 from lua_lightning.config import RunConfig, load_config, read_yaml, to_yaml
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.intervals import intervals, paired_differences, read_scores
@@ -34,11 +35,11 @@ STAGE_SETTING = re.compile(r"(?P<stage>[\w-]+):(?P<setting>[^=]+=.*)", re.DOTALL
 class StageConfig:
     """One stage of a chain."""
 
-    experiment: str = ""
+    experiment: Annotated[str, Text(empty=True)] = ""
     """Experiment file of the stage, relative to the chain's file."""
-    settings: list[str] = field(default_factory=list)
+    settings: Annotated[list[str], Each(Text())] = field(default_factory=list)
     """Settings (key=value) that override the experiment file's."""
-    share: float = 1.0
+    share: Annotated[float, Within(0, 1e6, above=True)] = 1.0
     """Weight of the stage when the chain has a time budget."""
 
 
@@ -46,9 +47,9 @@ class StageConfig:
 class ChainConfig:
     """A chain of stages; each starts from the averaged weights of the one before."""
 
-    name: str = "chain"
+    name: Annotated[str, Name()] = "chain"
     """Name of the chain's folder and of its MLflow run."""
-    stages: list[StageConfig] = field(default_factory=list)
+    stages: Annotated[list[StageConfig], Each(most=1000)] = field(default_factory=list)
     """The stages, in order."""
 
 

@@ -207,6 +207,25 @@ def test_folder_takes_the_users_images_with_subfolders(tmp_path: Path, pictures:
     assert len(PhotoSet.load(tmp_path / "set").photos) == 4
 
 
+def test_one_odd_file_never_stops_a_folder(tmp_path: Path, pictures: Path, capsys):
+    whole = (pictures / "below" / "0.png").read_bytes()
+    (pictures / os.fsdecode(b"caf\xe9.png")).write_bytes(whole[:-60])
+    os.rename(pictures / "below" / "1.png", pictures / os.fsdecode(b"\xff1.png"))
+    (pictures / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 100)
+    clear = np.dstack([dead_leaves(128, seed=7), np.full((128, 128), 128, np.uint8)])
+    Image.fromarray(clear).save(pictures / "clear.png")
+    os.mkfifo(pictures / "pipe.png")
+    assert main(["folder", str(pictures), "--out", str(tmp_path / "set"), "--min-side", "64"]) == 0
+    found = PhotoSet.load(tmp_path / "set")
+    reasons = {image.source: image.reason for image in found.skipped}
+    assert len(found.photos) == 3
+    assert "transparent" in reasons["folder:clear.png"]
+    assert "PNG or JPEG" in reasons["folder:photo.heic"]
+    assert "cannot be decoded" in reasons[f"folder:{os.fsdecode(b'caf')}\udce9.png"]
+    assert len(reasons) == 3
+    assert "has transparent places" in capsys.readouterr().out
+
+
 def test_folder_and_out_must_lie_apart(tmp_path: Path, pictures: Path, capsys):
     for out in (pictures, pictures / "set", tmp_path):
         assert main(["folder", str(pictures), "--out", str(out)]) == 2

@@ -80,7 +80,7 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path):
     [
         (["loss.latent_l1=0", "loss.latent_fft=0"], "no loss term"),
         (["loss.latent_lp=1"], "did you mean 'latent_l1'"),
-        (["loss.latent_l1=-1"], "is negative"),
+        (["loss.latent_l1=-1"], "latent_l1: -1.0"),
         (["adapter.scales=[3]"], "adapter.scales"),
         (["adapter.size=tny"], "did you mean 'tiny'"),
         (["train.steps=10"], "optim.warmup_steps=50"),
@@ -90,11 +90,11 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path):
         (["optim.skip_rate=-1"], "optim.skip_rate"),
         (["train.batch_size=0"], "train.batch_size=0"),
         (["train.precision=fp8"], "train.precision"),
-        (["adapter.swin_weights=a", "adapter.init_from=b"], "set one of them"),
+        (["adapter.swin_weights=README.md", "adapter.init_from=b"], "set one of them"),
+        (["adapter.swin_weights=nowhere.pth"], "adapter.swin_weights=nowhere.pth must be a file that is there"),
     ],
 )
 def test_contradictions_are_refused(overrides, said):
-    config = load_config(RunConfig, Path("experiments/stage1.yaml"), overrides)
     with pytest.raises(UserError) as caught:
-        check_run(config)
+        check_run(load_config(RunConfig, Path("experiments/stage1.yaml"), overrides))
     assert said in str(caught.value)

@@ -20,6 +20,8 @@ ROOMS = (
     "signals",
     "*",
     "zoo",
+    "documents",
+    "bounds",
     "config",
     "settings",
     "tiling",

@@ -31,6 +31,20 @@ def means():
     return FeatureNetwork("means", 16, lambda images: images.mean((2, 3)), "0" * 64)
 
 
+def test_a_users_images_are_read_as_everything_is_read(tmp_path):
+    draw = np.random.default_rng(0)
+    turned, pixels = Image.Exif(), draw.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    turned[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=turned)
+    Image.fromarray(np.full((20, 30), 120 * 257, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.dstack([pixels, np.zeros((20, 30), np.uint8)])).save(tmp_path / "clear.png")
+    files = tuple(tmp_path / f"{name}.png" for name in ("turned", "deep", "clear"))
+    first, deep, clear = ImageSet(files).images()
+    np.testing.assert_array_equal(first, np.rot90(pixels, k=-1))
+    assert (deep == 120).all()
+    assert (clear == 255).all()
+
+
 def test_features_are_extracted_once_and_again_when_anything_changes(files, means, tmp_path):
     cache = tmp_path / "cache"
     first = extract(means, ImageSet(files), cache)
