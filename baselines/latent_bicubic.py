@@ -4,7 +4,7 @@ from torch import Tensor
 
 from baselines.clock import Clock
 from baselines.contract import Method, Start
-from lua_lightning.models.skip import enlarge
+from lua_lightning.models.network import enlarge
 
 
 class LatentBicubic(Method):

@@ -14,7 +14,7 @@ from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC
 from lua_lightning.images import downscale, resize
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
-from lua_lightning.models.skip import enlarge
+from lua_lightning.models.network import enlarge
 from lua_lightning.pipeline import out_of_range, upscale_latents
 
 

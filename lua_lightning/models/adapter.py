@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.models.liif import LiifHead
+from lua_lightning.models.network import UpscalerNetwork, crop, enlarged_size
 from lua_lightning.models.pretrained import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -19,9 +20,7 @@ from lua_lightning.models.pretrained import (
     read_weights,
     write_pretrained,
 )
-from lua_lightning.models.skip import LinearSkip, enlarge, enlarged_size
-from lua_lightning.models.swin import SwinTrunk, trunk_sizes, upsample_layers
-from lua_lightning.models.windows import pad_to_window
+from lua_lightning.models.swin import trunk_sizes
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"embed_dim": 48, "depths": (4, 4), "num_heads": 3, "window_size": 8, "head_dim": 32},
@@ -41,6 +40,13 @@ HEADS = ("pixelshuffle", "liif")
 
 
 LAST_LAYERS = tuple(f"heads.{name}.conv_last." for name in ("x2", "x4", "liif"))
+
+
+NETWORK_SETTINGS = (
+    *("channels", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio", "head_dim", "scales", "skip"),
+    *("latent_range", "residual_bound"),
+)
+"""Fields of `AdapterConfig` that the network is built from; the others say which latents it was trained on."""
 
 
 # The paper's authors publish a bare weights file instead of a folder with a config.json.
@@ -118,20 +124,7 @@ class AdapterConfig:
         return cls(**settings)
 
 
-class ScaleHead(nn.Module):
-    """Enlarge trunk features (B, embed_dim, H, W) to latents (B, channels, H*scale, W*scale)."""
-
-    def __init__(self, embed_dim: int, head_dim: int, channels: int, scale: int) -> None:
-        super().__init__()
-        self.conv_before = nn.Sequential(nn.Conv2d(embed_dim, head_dim, 3, padding=1), nn.LeakyReLU(0.01))
-        self.upsample = upsample_layers(head_dim, scale)
-        self.conv_last = nn.Conv2d(head_dim, channels, 3, padding=1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.conv_last(self.upsample(self.conv_before(features)))
-
-
-class LatentUpscaler(SwinTrunk):
+class LatentUpscaler(UpscalerNetwork):
     """Enlarge latents 2 or 4 times in one pass, in the space that `config.space` names.
 
     >>> adapter = LatentUpscaler.from_pretrained("lua-tiny-d16")
@@ -140,33 +133,21 @@ class LatentUpscaler(SwinTrunk):
     """
 
     def __init__(self, config: AdapterConfig) -> None:
-        num_heads = (config.num_heads,) * len(config.depths)
-        super().__init__(
-            config.channels, config.embed_dim, config.depths, num_heads, config.window_size, config.mlp_ratio
-        )
         self.config = config
-        if config.head == "liif":
-            heads = {"liif": LiifHead(config.embed_dim, config.head_dim, config.channels)}
-        else:
-            sizes = config.embed_dim, config.head_dim, config.channels
-            heads = {f"x{scale}": ScaleHead(*sizes, scale) for scale in config.scales}
-        self.heads = nn.ModuleDict(heads)
-        if config.skip == "linear":
-            self.skips = nn.ModuleDict({f"x{scale}": LinearSkip(config.channels, scale) for scale in config.scales})
-        if config.skip != "none":
-            for head in self.heads.children():
-                nn.init.zeros_(head.conv_last.weight)  # pyright: ignore
-                nn.init.zeros_(head.conv_last.bias)  # pyright: ignore
+        super().__init__(**{name: getattr(config, name) for name in NETWORK_SETTINGS})
 
-    def forward(self, latents: Tensor, scale: float) -> Tensor:
-        """Return `latents` (B, channels, H, W), any H and W, enlarged to (B, channels, H*scale, W*scale), same dtype.
+    def make_heads(self, embed_dim: int, head_dim: int, channels: int) -> dict[str, nn.Module]:
+        """Return the heads by name: one per scale, or one LIIF head for any."""
+        if self.config.head == "liif":
+            return {"liif": LiifHead(embed_dim, head_dim, channels)}
+        return super().make_heads(embed_dim, head_dim, channels)
 
-        The trunk and the head compute in the dtype of the adapter's weights, or autocast's; what they are added to is
-        computed in float32.
+    def check(self, latents: Tensor, scale: float) -> None:
+        """Refuse what this adapter was not made for.
 
         Raises:
             UserError: The latents have another number of channels, or there is no head for `scale` (a LIIF head with
-                `skip="bicubic"` or `"none"` takes any).
+                `skip="bicubic"` or `"none"` takes any), or `residual_bound` has no range to go by.
         """
         config = self.config
         if latents.shape[1] != config.channels:
@@ -177,43 +158,19 @@ class LatentUpscaler(SwinTrunk):
         anywhere = config.head == "liif" and config.skip != "linear"
         if scale not in config.scales and not anywhere:
             raise UserError(f"this adapter has no head for scale {scale}; its scales are {list(config.scales)}")
-        height, width = latents.shape[2:]
-        size = enlarged_size(latents, scale)
-        features = self.extract(pad_to_window(latents.to(self.dtype), config.window_size))
-        if config.head == "liif":
-            residual = self.heads["liif"](features[:, :, :height, :width], *size)
-        else:
-            residual = self.heads[f"x{scale}"](features)[:, :, : size[0], : size[1]]
-        residual = self._bounded(residual.float())
-        return (residual if config.skip == "none" else self._skip(latents.float(), scale) + residual).to(latents.dtype)
-
-    def _skip(self, latents: Tensor, scale: float) -> Tensor:
-        with torch.autocast(latents.device.type, enabled=False):
-            return self.skips[f"x{scale}"](latents) if self.config.skip == "linear" else enlarge(latents, scale)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of the weights."""
-        return self.conv_first.weight.dtype
-
-    def _bounded(self, residual: Tensor) -> Tensor:
-        """Return the residual limited smoothly to `residual_bound`; without a skip, around the middle of the range."""
-        if not self.config.residual_bound:
-            return residual
-        low, high = self._range(residual)
-        limit = self.config.residual_bound * (high - low) / 2
-        middle = (low + high) / 2 if self.config.skip == "none" else torch.zeros_like(low)
-        return middle + limit * torch.tanh((residual - middle) / limit)
-
-    def _range(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        if self.config.latent_range is None:
+        if config.residual_bound and config.latent_range is None:
             raise UserError("residual_bound needs latent_range, each channel's lowest and highest training value")
-        low, high = like.new_tensor(self.config.latent_range).view(1, -1, 1, 1, 2).unbind(-1)
-        return low, high
+
+    def residual(self, features: Tensor, latents: Tensor, scale: float) -> Tensor:
+        """Return what the head makes of the padded features, in the enlarged size of `latents`."""
+        if self.config.head == "liif":
+            return self.heads["liif"](crop(features, *latents.shape[2:]), *enlarged_size(latents, scale))
+        return super().residual(features, latents, scale)
 
     def set_latent_range(self, low: Sequence[float], high: Sequence[float]) -> None:
         """Note each channel's lowest and highest value in the training latents."""
         self.config = replace(self.config, latent_range=tuple(zip(low, high, strict=True)))
+        self.latent_range = self.config.latent_range
 
     @torch.no_grad()
     def out_of_range(self, latents: Tensor) -> Tensor:
@@ -227,7 +184,7 @@ class LatentUpscaler(SwinTrunk):
         """
         if self.config.latent_range is None:
             return latents.new_full((latents.shape[0],), torch.nan, dtype=torch.float32)
-        low, high = self._range(latents.float())
+        low, high = self.range_of(latents.float())
         return ((latents < low) | (latents > high)).float().mean((1, 2, 3))
 
     @torch.no_grad()

@@ -1,8 +1,4 @@
-"""SwinIR (arXiv 2108.10257): window attention, Swin groups, the trunk that the adapter shares, and the pixel model.
-
-State-dict names equal those of the authors' published weights. Tokens are kept channels-last, (B, H, W, C), which is
-the memory of an NCHW tensor in `channels_last` format: convolutions and token layers exchange views, never copies.
-"""
+"""SwinIR (arXiv 2108.10257), the pixel model on the adapter's trunk; state-dict names equal the published weights'."""
 
 import itertools
 import math
@@ -11,163 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.models.network import SwinTrunk, pad_to_window, upsample_layers
 from lua_lightning.models.pretrained import load_exactly, read_weights
-from lua_lightning.models.windows import (
-    WindowAttention,
-    WindowGroup,
-    pad_to_window,
-    reorder,
-    reordering,
-    window_layout,
-)
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-# Tokens that a block works on at a time on a CPU.
-CHUNK = 4096
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU between."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))
-
-
-class SwinBlock(nn.Module):
-    """Window attention then an MLP, each behind a LayerNorm and a skip."""
-
-    def __init__(self, dim: int, num_heads: int, window_size: int, shift: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.shift = shift
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, num_heads, window_size)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
-
-    def forward(self, windows: Tensor, groups: tuple[WindowGroup, ...]) -> Tensor:
-        """Map `windows` (W, N, C), ordered as `groups`, to the same shape; on a CPU without gradients, in place."""
-        plan = self.attn.plan(groups)
-        if torch.is_grad_enabled() or windows.device.type != "cpu":
-            windows = windows + self.attn(self.norm1(windows), plan)
-            return windows + self.mlp(self.norm2(windows))
-        # Nothing here looks beyond a window: a few at a time stay in the processor's cache and need little memory.
-        step = max(1, CHUNK // windows.shape[1])
-        for start, stop, bias in plan.biases:
-            for first in range(start, stop, step):
-                part = windows[first : min(first + step, stop)]
-                part += self.attn(self.norm1(part), plan._replace(biases=[(0, len(part), bias)]))
-                part += self.mlp(self.norm2(part))
-        return windows
-
-
-class SwinGroup(nn.Module):
-    """Swin blocks without and with shift in turn, a convolution, and a skip (an RSTB)."""
-
-    def __init__(
-        self, dim: int, depth: int, num_heads: int, window_size: int, mlp_ratio: float, resi_connection: str
-    ) -> None:
-        super().__init__()
-        self.window_size = window_size
-        shifts = [0 if index % 2 == 0 else window_size // 2 for index in range(depth)]
-        blocks = nn.ModuleList(SwinBlock(dim, num_heads, window_size, shift, mlp_ratio) for shift in shifts)
-        self.residual_group = nn.ModuleDict({"blocks": blocks})
-        self.conv = residual_conv(dim, resi_connection)
-
-    def forward(self, features: Tensor, gradient_checkpointing: bool = False) -> Tensor:
-        """Map features (B, C, H, W), sides multiples of the window, to the same shape."""
-        batch, dim, height, width = features.shape
-        size, device = self.window_size, features.device
-        tokens = features.permute(0, 2, 3, 1).reshape(-1, dim)
-        order = None
-        for block in self.residual_group["blocks"].children():
-            tokens = reorder(tokens, reordering(batch, height, width, size, order, block.shift, device))
-            order = block.shift
-            groups = window_layout(batch, height, width, size, order, device).groups
-            windows = tokens.view(-1, size**2, dim)
-            if gradient_checkpointing:
-                windows = checkpoint(block, windows, groups, use_reentrant=False)
-            else:
-                windows = block(windows, groups)
-            tokens = windows.view(-1, dim)
-        tokens = reorder(tokens, reordering(batch, height, width, size, order, None, device))
-        return self.conv(tokens.view(batch, height, width, dim).permute(0, 3, 1, 2)) + features
-
-
-def residual_conv(dim: int, resi_connection: str) -> nn.Module:
-    """Return the convolution that ends a group: one 3x3, or the three-layer bottleneck of SwinIR-large."""
-    if resi_connection == "1conv":
-        return nn.Conv2d(dim, dim, 3, padding=1)
-    return nn.Sequential(
-        nn.Conv2d(dim, dim // 4, 3, padding=1),
-        nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(dim // 4, dim // 4, 1),
-        nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(dim // 4, dim, 3, padding=1),
-    )
-
-
-class SwinTrunk(nn.Module):
-    """The part of SwinIR before the head: first convolution, residual Swin groups, and the long skip around them."""
-
-    def __init__(
-        self,
-        channels: int,
-        embed_dim: int,
-        depths: tuple[int, ...],
-        num_heads: tuple[int, ...],
-        window_size: int,
-        mlp_ratio: float,
-        resi_connection: str = "1conv",
-    ) -> None:
-        super().__init__()
-        self.window_size = window_size
-        self.gradient_checkpointing = False
-        self.conv_first = nn.Conv2d(channels, embed_dim, 3, padding=1)
-        self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed_dim)})
-        self.layers = nn.ModuleList(
-            SwinGroup(embed_dim, depth, heads, window_size, mlp_ratio, resi_connection)
-            for depth, heads in zip(depths, num_heads, strict=True)
-        )
-        self.norm = nn.LayerNorm(embed_dim)
-        self.conv_after_body = residual_conv(embed_dim, resi_connection)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-
-    def extract(self, images: Tensor) -> Tensor:
-        """Return features (B, embed_dim, H, W) of `images` (B, channels, H, W), both sides multiples of the window."""
-        first = self.conv_first(images.contiguous(memory_format=torch.channels_last))
-        features = self._norm(self.patch_embed["norm"], first)
-        checkpointing = self.gradient_checkpointing and self.training
-        for group in self.layers:
-            features = group(features, checkpointing)
-        return self.conv_after_body(self._norm(self.norm, features)) + first
-
-    @staticmethod
-    def _norm(norm: nn.Module, features: Tensor) -> Tensor:
-        return norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def upsample_layers(width: int, scale: int, out: int | None = None) -> nn.Sequential:
-    """Return convolutions and pixel shuffles that enlarge `scale` times: by 2 (or 3) a step, or at once to `out`."""
-    if out is not None:
-        return nn.Sequential(nn.Conv2d(width, out * scale**2, 3, padding=1), nn.PixelShuffle(scale))
-    factor = 3 if scale == 3 else 2
-    layers: list[nn.Module] = []
-    for _ in range(round(math.log(scale, factor))):
-        layers += [nn.Conv2d(width, width * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
-    return nn.Sequential(*layers)
 
 
 class SwinIR(SwinTrunk):

@@ -1,80 +1,120 @@
-"""Window attention: how tokens are regrouped into windows, masked, biased and attended."""
+"""Window attention: how tokens are regrouped into windows, kept apart, biased and attended. Needs PyTorch alone."""
 
-import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Added to the scores of token pairs that a shifted window must keep apart; the value that published weights saw.
-MASKED = -100.0
+MASKED = -100.0  # added to the scores of tokens that a shifted window keeps apart; the value that published weights saw
+APART = 1000.0  # of a query and a key of different regions: at least -MASKED after scaling, for heads of up to 100
 
 
 class WindowGroup(NamedTuple):
-    """Consecutive windows, in the order of a `WindowLayout`, that share one attention mask."""
+    """Consecutive windows that share one attention mask (N, N), or have none."""
 
     start: int
     stop: int
     mask: Tensor | None
 
 
-class WindowLayout(NamedTuple):
-    """Where the tokens of a batch of (H, W) grids stand when they are regrouped into windows.
+class Cut(NamedTuple):
+    """One way to cut grids into windows, rolled up and left by a shift before.
 
-    `gather` (B*H*W) lists the row-major position of each token in window order. Only the last row and column of a
-    shifted grid mix tokens from opposite borders, so windows are ordered by the mask they need: at most four `groups`,
-    each with one small mask (N, N), instead of one mask per window.
+    Only the last row and column of a shifted grid mix tokens from opposite borders. They are kept apart either by
+    `groups`, for which windows are ordered by the mask they need, or by `codes`: further channels (W, N, 1, extra) of
+    queries and keys, whose products are exactly 0 inside a region and large and negative between two.
     """
 
-    gather: Tensor
+    gather: Tensor  # (B*H*W) row-major position of each token in window order
+    place: Tensor  # its inverse
     groups: tuple[WindowGroup, ...]
+    codes: tuple[Tensor, Tensor] | None
 
 
-@lru_cache(maxsize=16)
-def window_layout(batch: int, height: int, width: int, window: int, shift: int, device: torch.device) -> WindowLayout:
-    """Return the layout of grids whose sides are multiples of `window`, rolled up and left by `shift` tokens."""
-    with torch.inference_mode(False):
-        grid = torch.arange(batch * height * width).view(batch, height, width).roll((-shift, -shift), (1, 2))
-        grid = grid.view(batch, height // window, window, width // window, window).permute(1, 3, 0, 2, 4)
-        kinds = [(grid, None)]
-        if shift:
-            kinds = [
-                (grid[:-1, :-1], None),
-                (grid[:-1, -1:], border_mask(window, shift, False, True)),
-                (grid[-1:, :-1], border_mask(window, shift, True, False)),
-                (grid[-1:, -1:], border_mask(window, shift, True, True)),
-            ]
-        order, groups, start = [], [], 0
-        for windows, mask in kinds:
-            count = math.prod(windows.shape[:3])
-            if count:
-                order.append(windows.flatten())
-                groups.append(WindowGroup(start, start + count, None if mask is None else mask.to(device)))
+class Windows:
+    """How the tokens of one forward pass are regrouped into windows; made anew for each, so that nothing is cached.
+
+    Args:
+        batch: Grids.
+        rows: Windows from top to bottom; pixels would give `torch.export` divisions that it cannot reason about.
+        cols: Windows from left to right.
+        window: Their side.
+        device: Of the tokens.
+        in_parts: Whether blocks take a few windows at a time, in groups by mask, instead of all at once.
+    """
+
+    def __init__(self, batch: int, rows: int, cols: int, window: int, device: torch.device, in_parts: bool) -> None:
+        self.batch, self.rows, self.cols, self.window = batch, rows, cols, window
+        self.device, self.in_parts = device, in_parts
+        self.cuts: dict[int, Cut] = {}
+        line = torch.arange(window, device=device)
+        offset = line[:, None] - line[None, :] + window - 1
+        # For each pair of tokens of a window, the row of the bias table that holds their offset.
+        self.relative = (offset[:, None, :, None] * (2 * window - 1) + offset[None, :, None, :]).reshape(-1)
+
+    def cut(self, shift: int) -> Cut:
+        """Return the cut for a shift, made when it is first asked for."""
+        if shift not in self.cuts:
+            self.cuts[shift] = self._cut(shift)
+        return self.cuts[shift]
+
+    def _cut(self, shift: int) -> Cut:
+        height, width = self.rows * self.window, self.cols * self.window
+        tokens = torch.arange(self.batch * height * width, device=self.device).view(self.batch, height, width)
+        windows = self._partition(tokens.roll((-shift, -shift), (1, 2)) if shift else tokens)
+        groups = [WindowGroup(0, self.batch * self.rows * self.cols, None)]
+        if shift and self.in_parts:
+            parts, groups = self._by_mask(windows, shift)
+            gather = torch.cat(parts)
+        else:
+            gather = windows.reshape(-1)
+        place = torch.empty_like(gather).scatter(0, gather, torch.arange(len(gather), device=self.device))
+        codes = self._codes(shift) if shift and not self.in_parts else None
+        return Cut(gather, place, tuple(groups), codes)
+
+    def _partition(self, grids: Tensor) -> Tensor:
+        """Return (B, rows, cols, window, window) of (B, H, W)."""
+        return grids.reshape(-1, self.rows, self.window, self.cols, self.window).permute(0, 1, 3, 2, 4)
+
+    def _by_mask(self, windows: Tensor, shift: int) -> tuple[list[Tensor], list[WindowGroup]]:
+        wrapped = torch.arange(self.window, device=self.device) >= self.window - shift
+        parts, groups, start = [], [], 0
+        for bottom, rows in ((False, slice(None, -1)), (True, slice(-1, None))):
+            for right, cols in ((False, slice(None, -1)), (True, slice(-1, None))):
+                part = windows[:, rows, cols].reshape(-1)
+                count = len(part) // self.window**2
+                if not count:
+                    continue
+                side = (2 * bottom * wrapped[:, None] + right * wrapped[None, :]).flatten()
+                mask = MASKED * (side[:, None] != side[None, :]) if bottom or right else None
+                parts.append(part)
+                groups.append(WindowGroup(start, start + count, mask))
                 start += count
-        return WindowLayout(torch.cat(order).to(device), tuple(groups))
+        return parts, groups
 
-
-def border_mask(window: int, shift: int, bottom: bool, right: bool) -> Tensor:
-    """Return the mask (N, N) of a shifted window on the bottom and/or right border of the grid."""
-    wrapped = torch.arange(window) >= window - shift
-    side = (2 * bottom * wrapped[:, None] + right * wrapped[None, :]).flatten()
-    return MASKED * (side[:, None] != side[None, :])
-
-
-@lru_cache(maxsize=32)
-def reordering(
-    batch: int, height: int, width: int, window: int, before: int | None, after: int | None, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the permutation of tokens from one shift's window order to another's, and its inverse; None: row-major."""
-    with torch.inference_mode(False):
-        rows = torch.arange(batch * height * width, device=device)
-        old, new = (
-            rows if shift is None else window_layout(batch, height, width, window, shift, device).gather
-            for shift in (before, after)
+    def _codes(self, shift: int) -> tuple[Tensor, Tensor]:
+        down, across = (
+            torch.arange(windows * self.window, device=self.device) >= windows * self.window - shift
+            for windows in (self.rows, self.cols)
         )
-        return old.argsort()[new].int(), new.argsort()[old].int()
+        region = self._partition((2 * down[:, None] + across[None, :])[None])
+        extra = torch.arange(4 if self.device.type == "cpu" else 8, device=self.device)
+        mine = (region[..., None] == extra).float().expand(self.batch, -1, -1, -1, -1, -1)
+        mine = mine.reshape(-1, self.window**2, 1, len(extra))
+        return (mine - 1) * APART, mine
+
+    def reorder(self, tokens: Tensor, before: int | None, after: int | None) -> Tensor:
+        """Return tokens (B*H*W, C) taken from one shift's window order to another's; None is row-major."""
+        order = self._order(before, after)
+        if torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            return _Reorder.apply(tokens, order, self._order(after, before))
+        return tokens.index_select(0, order)
+
+    def _order(self, before: int | None, after: int | None) -> Tensor:
+        if before is None or after is None:
+            return self.cut(after).gather if after is not None else self.cut(before or 0).place
+        return self.cut(before).place.index_select(0, self.cut(after).gather)
 
 
 class _Reorder(torch.autograd.Function):
@@ -82,32 +122,13 @@ class _Reorder(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, tokens: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(order, inverse)
+        ctx.save_for_backward(inverse)
         return tokens.index_select(0, order)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        order, inverse = ctx.saved_tensors
-        return _Reorder.apply(grad, inverse, order), None, None
-
-
-@lru_cache(maxsize=16)
-def relative_position_index(window: int, device: torch.device) -> Tensor:
-    """Return, for each pair of tokens (N*N) of a window, the row of the bias table that holds their offset."""
-    with torch.inference_mode(False):
-        line = torch.arange(window)
-        offset = line[:, None] - line[None, :] + window - 1
-        index = offset[:, None, :, None] * (2 * window - 1) + offset[None, :, None, :]
-        return index.reshape(-1).to(device)
-
-
-class AttentionPlan(NamedTuple):
-    """What `WindowAttention` needs beside the windows; made once for any number of calls."""
-
-    qkv: tuple[Tensor, Tensor]
-    proj: tuple[Tensor, Tensor]
-    head_dim: int
-    biases: list[tuple[int, int, Tensor]]
+        (inverse,) = ctx.saved_tensors
+        return grad.index_select(0, inverse), None, None
 
 
 class WindowAttention(nn.Module):
@@ -121,60 +142,44 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
-    def bias(self) -> Tensor:
+    def bias(self, relative: Tensor) -> Tensor:
         """Return the bias of each head and token pair, (heads, N, N)."""
-        tokens = self.window_size**2
-        index = relative_position_index(self.window_size, self.relative_position_bias_table.device)
-        bias = self.relative_position_bias_table.index_select(0, index)
-        return bias.t().reshape(self.num_heads, tokens, tokens)
+        bias = self.relative_position_bias_table.index_select(0, relative)
+        return bias.t().reshape(self.num_heads, self.window_size**2, self.window_size**2)
 
-    def plan(self, groups: tuple[WindowGroup, ...]) -> AttentionPlan:
-        """Return the biases of `groups` and the weights, each head widened by zeros to what kernels are fast at."""
-        bias = self.bias()
-        biases = [(start, stop, bias if mask is None else bias + mask.to(bias.dtype)) for start, stop, mask in groups]
+    def weights(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return weight and bias of both linear layers, each head widened by zeros to what kernels are fast at."""
         heads, head_dim, dim = self.num_heads, self.head_dim, self.proj.in_features
-        extra = -head_dim % (4 if bias.device.type == "cpu" else 8)
-        qkv, proj = (self.qkv.weight, self.qkv.bias), (self.proj.weight, self.proj.bias)
-        if extra:
-            weight = F.pad(self.qkv.weight.view(3, heads, head_dim, dim), (0, 0, 0, extra)).view(-1, dim)
-            qkv = weight, F.pad(self.qkv.bias.view(3, heads, head_dim), (0, extra)).flatten()
-            proj = F.pad(self.proj.weight.view(dim, heads, head_dim), (0, extra)).view(dim, -1), self.proj.bias
-        return AttentionPlan(qkv, proj, head_dim + extra, biases)
+        extra = -head_dim % (4 if self.qkv.weight.device.type == "cpu" else 8)
+        if not extra:
+            return (self.qkv.weight, self.qkv.bias), (self.proj.weight, self.proj.bias)
+        weight = F.pad(self.qkv.weight.view(3, heads, head_dim, dim), (0, 0, 0, extra)).view(-1, dim)
+        qkv = weight, F.pad(self.qkv.bias.view(3, heads, head_dim), (0, extra)).flatten()
+        return qkv, (F.pad(self.proj.weight.view(dim, heads, head_dim), (0, extra)).view(dim, -1), self.proj.bias)
 
-    def forward(self, windows: Tensor, plan: AttentionPlan) -> Tensor:
-        """Attend inside each of `windows` (W, N, C)."""
-        count, tokens, _ = windows.shape
-        qkv = F.linear(windows, *plan.qkv).view(count, tokens, 3, self.num_heads, plan.head_dim)
-        scale = self.head_dim**-0.5
-        out = [
-            attend(qkv[start:stop].permute(2, 0, 3, 1, 4), bias, scale).transpose(1, 2).flatten(2)
-            for start, stop, bias in plan.biases
-        ]
-        return F.linear(out[0] if len(out) == 1 else torch.cat(out), *plan.proj)
+    def forward(
+        self,
+        windows: Tensor,
+        weights: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+        bias: Tensor,
+        codes: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Attend inside each of `windows` (W, N, C), in one call."""
+        qkv, proj = weights
+        query, key, value = F.linear(windows, *qkv).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        if codes is not None:
+            query, key = (
+                torch.cat((part, code.to(part.dtype).expand(-1, -1, self.num_heads, -1)), -1)
+                for part, code in zip((query, key), codes, strict=True)
+            )
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+        return F.linear(attend(query, key, value, bias, self.head_dim**-0.5).transpose(1, 2).flatten(2), *proj)
 
 
-def attend(qkv: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Return softmax(scale q k^T + bias) v for `qkv` (3, W, heads, N, d) and `bias` (heads, N, N)."""
-    query, key, value = qkv.unbind(0)
-    if bias.requires_grad and torch.is_grad_enabled() and bias.device.type == "cpu":
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Return softmax(scale q k^T + bias) v for (W, heads, N, d) each and `bias` (heads, N, N)."""
+    training_on_cpu = bias.requires_grad and torch.is_grad_enabled() and bias.device.type == "cpu"
+    if training_on_cpu or torch.compiler.is_exporting():
         # The fused CPU kernel gives the bias no gradient; its fallback is slower than the same thing spelled out.
         return ((query * scale) @ key.transpose(-2, -1) + bias).softmax(-1).to(value.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype), scale=scale)
-
-
-def reorder(tokens: Tensor, orders: tuple[Tensor, Tensor]) -> Tensor:
-    if torch.is_grad_enabled():
-        return _Reorder.apply(tokens, *orders)
-    return tokens.index_select(0, orders[0])
-
-
-def pad_to_window(images: Tensor, window: int) -> Tensor:
-    """Extend (B, C, H, W) at the bottom and right to multiples of `window` by reflection, however small the sides."""
-    for axis in (2, 3):
-        size = images.shape[axis]
-        if size % window == 0:
-            continue
-        period = max(2 * (size - 1), 1)
-        index = torch.arange(size + -size % window, device=images.device) % period
-        images = images.index_select(axis, torch.minimum(index, period - index) if size > 1 else index)
-    return images

@@ -15,7 +15,7 @@ from lua_lightning.evaluation.perceptual import Perceptual, available
 from lua_lightning.images import to_uint8
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
-from lua_lightning.models.skip import enlarge
+from lua_lightning.models.network import enlarge
 from lua_lightning.pairs.cache import build_cache
 from lua_lightning.pairs.dataset import PairDataset
 from lua_lightning.pairs.photos import PhotoSet

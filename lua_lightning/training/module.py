@@ -18,7 +18,8 @@ from lua_lightning.evaluation.rows import LUA
 from lua_lightning.evaluation.scoring import Reference, adapter_scores, by_crop, reference
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
-from lua_lightning.models.skip import LinearSkip
+from lua_lightning.models.network import LinearSkip
+from lua_lightning.models.skip import fit_linear_skip
 from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.dataset import PairDataset
 from lua_lightning.training.averaging import AveragedAdapter
@@ -148,7 +149,7 @@ class AdapterModule(L.LightningModule):
         for scale in self.config.adapter.scales:
             latents, targets = (torch.stack([item[name] for item in items]) for name in (f"lr_x{scale}", "hr"))
             skip: LinearSkip = self.adapter.skips[f"x{scale}"]  # type: ignore[assignment]
-            skip.fit(latents.to(self.device), targets.to(self.device))
+            fit_linear_skip(skip, latents.to(self.device), targets.to(self.device))
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch: the mean over the supervised scales of the weighted sum of terms."""

@@ -9,7 +9,7 @@ from baselines.registry import METHODS, build_method, method_class
 from lua_lightning.errors import UserError
 from lua_lightning.images import resize
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.models.skip import enlarge
+from lua_lightning.models.network import enlarge
 from lua_lightning.models.swin import SwinIR
 from tests.baselines.conftest import BASE
 from tests.lua_lightning.generators.pipelines import pipeline, sdxl_topology

@@ -14,9 +14,9 @@ from lua_lightning.generators.generator import Generator
 from lua_lightning.images import downscale, to_tensor
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
+from lua_lightning.models.network import enlarge
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
 from lua_lightning.models.pretrained import WEIGHTS_NAME
-from lua_lightning.models.skip import enlarge
 from lua_lightning.training.cards import read_history
 from lua_lightning.zoo import ZOO, zoo_adapters, zoo_autoencoders, zoo_names
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.models.skip import enlarge
+from lua_lightning.models.network import enlarge
 from tests.lua_lightning.models.adapters import SMALL, noise, small_adapter
 
 

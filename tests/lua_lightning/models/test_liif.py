@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.liif import LiifHead
-from lua_lightning.models.skip import enlarge
+from lua_lightning.models.network import enlarge
 
 
 def asked_point_by_point(head, features, height, width):

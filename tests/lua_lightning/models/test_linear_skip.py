@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from sklearn.linear_model import LinearRegression
 
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.models.skip import LinearSkip, enlarge
+from lua_lightning.models.network import LinearSkip, enlarge
+from lua_lightning.models.skip import fit_linear_skip
 
 SMALL = {"channels": 3, "embed_dim": 8, "depths": (1,), "num_heads": 1, "window_size": 4, "head_dim": 8}
 
@@ -27,7 +28,7 @@ def test_untrained_it_is_bicubic(pairs):
 def test_the_fit_is_the_least_squares_solution(pairs):
     scale, latents, targets = pairs
     skip = LinearSkip(3, scale)
-    skip.fit(latents, targets, ridge=0)
+    fit_linear_skip(skip, latents, targets, ridge=0)
     inputs = F.unfold(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3).transpose(1, 2).flatten(0, 1).numpy()
     outputs = F.pixel_unshuffle(targets - enlarge(latents, scale), scale).flatten(2).transpose(1, 2).flatten(0, 1)
     expected = torch.from_numpy(LinearRegression().fit(inputs, outputs).predict(inputs)).float()
@@ -44,7 +45,7 @@ def test_a_linear_truth_is_found_exactly(pairs):
     many = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     found = LinearSkip(3, scale)
     with torch.no_grad():
-        found.fit(many, truth(many))
+        fit_linear_skip(found, many, truth(many))
         torch.testing.assert_close(found(latents), truth(latents), atol=2e-3, rtol=2e-3)
 
 
