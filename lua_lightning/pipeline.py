@@ -1,6 +1,10 @@
 """From latents or a photograph to an upscaled image: adapter between encoder and decoder, in tiles when large."""
 
+import inspect
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ from torch import Tensor
 from lua_lightning.environment import best_device
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import LatentUpscaler
-from lua_lightning.models.codec import LatentCodec
+from lua_lightning.models.backends import Backend, backend_of
+from lua_lightning.models.codec import LatentCodec, what_is_not_finite
 from lua_lightning.tiling import tiled
 
 log = logging.getLogger(__name__)
@@ -19,7 +24,7 @@ log = logging.getLogger(__name__)
 BEYOND_RANGE = 0.02  # share of values; trained adapters stay below a tenth of it
 
 
-def check_pair(adapter: LatentUpscaler, codec: LatentCodec) -> None:
+def check_pair(adapter: LatentUpscaler, codec: LatentCodec | Backend) -> None:
     """Refuse an adapter and a codec that do not share a latent space.
 
     Raises:
@@ -32,6 +37,12 @@ def check_pair(adapter: LatentUpscaler, codec: LatentCodec) -> None:
             f"{adapter.config.codec or 'unknown'}), but {codec.source} makes {theirs[0]} channels and 1/{theirs[1]}: "
             "choose a codec that fits the adapter"
         )
+
+
+def takes_scale(adapter: LatentUpscaler, scale: float) -> bool:
+    """Return whether the adapter enlarges by `scale`; a LIIF head without a linear skip does by any."""
+    config = adapter.config
+    return scale in config.scales or (config.head == "liif" and config.skip != "linear")
 
 
 def load_pair(
@@ -58,15 +69,15 @@ def load_pair(
         raise UserError(f"{name} does not say which codec it was trained on: name the codec (codec=, --codec)")
     autoencoder = codec if isinstance(codec, LatentCodec) else LatentCodec.from_pretrained(codec)
     check_pair(network, autoencoder)
-    if scale not in network.config.scales:
+    if not takes_scale(network, scale):
         raise UserError(f"there is no head for scale {scale}: the adapter has heads for {list(network.config.scales)}")
     device = device or best_device()
     return network.to(device).eval(), autoencoder.to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def upscale_latents(
-    adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor, scale: int, tile: int | None = None
+    adapter: LatentUpscaler, codec: LatentCodec | Backend, latents: Tensor, scale: int, tile: int | None = None
 ) -> Tensor:
     """Return normalised latents (N, C, H, W) enlarged to (N, C, H*scale, W*scale), in the codec's normalised space.
 
@@ -134,59 +145,160 @@ def upscale_tensor(
     return codec.decode(enlarged, tile=in_latents)[..., : height * scale, : width * scale].clamp(-1, 1)
 
 
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Let `owner` have another attribute of its own meanwhile."""
+    missing = object()
+    before = vars(owner).get(name, missing)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is missing:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+
+@contextmanager
+def placed(adapter: LatentUpscaler, device: torch.device) -> Iterator[None]:
+    """Have the adapter on `device` meanwhile; one whose weights hooks of its own place is left alone."""
+    home = next(adapter.parameters()).device
+    moves = device != home and home.type != "meta"
+    if moves:
+        adapter.to(device)
+    try:
+        yield
+    finally:
+        if moves:
+            adapter.to(home)
+
+
 class UpscaledPipeline:
     """A diffusers pipeline with an adapter before its decoder: called as that pipeline, it returns larger images.
 
+    The latents are enlarged at the moment when the pipeline hands them to its autoencoder. So every argument, size,
+    offload, tiling, watermark and safety check is the pipeline's own. Nothing stays changed after a call: neither the
+    autoencoder, nor where the adapter is.
+
     >>> from lua_lightning.generators.generator import Generator
-    >>> pipe = Generator.from_pretrained("tiny-sdxl").pipe  # or any loaded SDXL, SD3, FLUX or FLUX.2 pipeline
+    >>> pipe = Generator.from_pretrained("tiny-sdxl").pipe  # or any pipeline with a `vae` that LatentCodec knows
     >>> upscaled = UpscaledPipeline(pipe, LatentUpscaler.from_pretrained("lua-tiny-d16"), scale=2)
     >>> upscaled("a lighthouse in a storm", height=64, width=96, num_inference_steps=1).images[0].size
     (192, 128)
 
     Args:
-        pipe: A pipeline of a class in `generators.FAMILIES`, with its autoencoder.
-        adapter: Trained on that autoencoder's latents; moved to the pipeline's device.
-        scale: 2 or 4.
-        tile: Side in pixels of the tiles of the result, which bounds the memory; None works on the whole.
+        pipe: Any loaded diffusers pipeline that decodes with a `vae` of a class in `models.backends.BACKENDS`, such as
+            those of SDXL, SD3, FLUX, FLUX.2, Qwen-Image, SANA, their image-to-image, ControlNet and editing variants.
+        adapter: Trained on that autoencoder's latents; each call works where the pipeline's latents are.
+        scale: One of the adapter's scales.
+        tile: Side in pixels of the tiles of the result that the adapter works on; None works on the whole. The
+            autoencoder decodes in tiles where the pipeline's does (`pipe.vae.enable_tiling()`).
 
     Raises:
-        UserError: The pipeline's class is not known, or the adapter was made for other latents.
+        UserError: The pipeline has no such autoencoder, or the adapter was made for other latents.
     """
 
     def __init__(self, pipe: Any, adapter: LatentUpscaler, scale: int = 2, tile: int | None = 1024):
-        from lua_lightning.generators.codec_vae import codec_of
-        from lua_lightning.generators.generator import family_of
-
+        name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
+        if vae is None or "output_type" not in inspect.signature(pipe.__call__).parameters:
+            raise UserError(
+                f"a pipeline of class {name} cannot be enlarged: it needs an autoencoder (`vae`) and `output_type`"
+            )
         self.pipe, self.adapter, self.scale, self.tile = pipe, adapter, scale, tile
-        self.family = family_of(pipe)
-        self.codec = codec_of(pipe.vae, type(pipe).__name__)
-        check_pair(adapter, self.codec)
-        if scale not in adapter.config.scales:
+        check_pair(adapter, backend_of(vae, name))
+        if not takes_scale(adapter, scale):
             raise UserError(f"the adapter has heads for {list(adapter.config.scales)}, not for scale={scale}")
 
-    @torch.inference_mode()
-    def __call__(self, *args: Any, output_type: str = "pil", return_dict: bool = True, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the pipeline returns for these arguments, `scale` times as large.
 
-        `height` and `width` are the base image's, as the pipeline takes them. `output_type="latent"` gives enlarged
-        normalised latents (N, C, H, W), unpacked also for FLUX.
-        """
-        result = self.pipe(*args, output_type="latent", return_dict=True, **kwargs)
-        unit = self.codec.downscale
-        height, width = (kwargs.get(side) or self._default_side() for side in ("height", "width"))
-        latents = self.family.unpack(result.images, height // unit, width // unit)
-        self.adapter.to(latents.device).eval()
-        self.codec.to(latents.device)
-        tile = self.tile // unit if self.tile else None
-        enlarged = upscale_latents(
-            self.adapter, self.codec, latents.float(), self.scale, tile=tile // self.scale if tile else None
-        )
-        if output_type == "latent":
-            result.images = enlarged
-        else:
-            images = self.codec.decode(enlarged, tile=tile)
-            result.images = self.pipe.image_processor.postprocess(images, output_type=output_type)
-        return result if return_dict else (result.images,)
+        Sizes are the base image's, as the pipeline takes them. `output_type="latent"` gives enlarged normalised
+        latents (N, C, H, W), or (N, C, frames, H, W) of a film, as `LatentCodec.decode` takes them, also where the
+        pipeline packs its own.
 
-    def _default_side(self) -> int:
-        return self.pipe.default_sample_size * self.pipe.vae_scale_factor
+        Raises:
+            UserError: Latents or images are not finite; or the pipeline pastes its result into the original image.
+        """
+        call = inspect.signature(self.pipe.__call__).bind(*args, **kwargs)
+        if call.arguments.get("padding_mask_crop") is not None:
+            raise UserError(
+                "padding_mask_crop pastes the result into the original image at its own size, which undoes the "
+                "enlargement: leave it out"
+            )
+        wanted = call.arguments.get("output_type") == "latent"
+        if wanted:
+            call.arguments["output_type"] = "pt"
+        latents, problems = [], []
+        with self._enlarging(latents, problems, decode=not wanted):
+            result = self.pipe(*call.args, **call.kwargs)
+        if problems:  # told now, when the pipeline has put its parts back in order
+            raise UserError(problems[0])
+        if not latents:
+            raise UserError(f"{type(self.pipe).__name__} returned without decoding by its `vae`: it cannot be enlarged")
+        if not wanted:
+            return result
+        if isinstance(result, tuple):
+            return (torch.cat(latents), *result[1:])
+        result[next(iter(result))] = torch.cat(latents)
+        return result
+
+    @contextmanager
+    def _enlarging(self, latents: list[Tensor], problems: list[str], decode: bool) -> Iterator[None]:
+        """Enlarge what the pipeline's own code gives its autoencoder to decode meanwhile.
+
+        Args:
+            latents: Receives the enlarged normalised latents of each decoding.
+            problems: Receives what must not become a picture.
+            decode: Whether to decode them too; otherwise the pipeline gets a small black image to go on with.
+        """
+        vae, processor = self.pipe.vae, getattr(self.pipe, "image_processor", None)
+        decode_plain, resize = vae.decode, getattr(processor, "resize_and_crop_tensor", None)
+        own = {kind.__module__ for kind in type(self.pipe).__mro__}
+
+        def decode_enlarged(raw: Tensor, *args: Any, **options: Any) -> Any:
+            if sys._getframe(1).f_globals.get("__name__") not in own:
+                return decode_plain(raw, *args, **options)  # a callback that shows what the latents have become
+            enlarged, larger = self._enlarge(raw)
+            latents.append(enlarged)
+            result = decode_plain(larger, *args, **options) if decode else _black(raw, *args, **options)
+            problem = what_is_not_finite(enlarged, result[0], type(self.pipe).__name__, raw.dtype)
+            if problem:
+                problems.append(problem)
+                result[0].nan_to_num_()
+            return result
+
+        def resize_enlarged(samples: Tensor, new_width: int, new_height: int) -> Tensor:
+            return resize(samples, new_width * self.scale, new_height * self.scale)  # pyright: ignore
+
+        with replaced(vae, "decode", decode_enlarged):
+            if resize is None:
+                yield
+                return
+            with replaced(processor, "resize_and_crop_tensor", resize_enlarged):  # SANA and PixArt bin their sizes
+                yield
+
+    def _enlarge(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the enlargement of raw latents (N, C, H, W) or (N, C, frames, H, W), normalised and raw."""
+        vae, name = self.pipe.vae, type(self.pipe).__name__
+        given = backend_of(vae, name)
+        wrapped = getattr(vae, "latent_codec", None)
+        codec = given if wrapped is None else backend_of(wrapped.model, name)
+        frames = raw.transpose(1, 2).flatten(0, 1) if raw.ndim == 5 else raw
+        tile = int(self.tile // given.downscale // self.scale) if self.tile else None
+        with placed(self.adapter, raw.device):
+            enlarged = upscale_latents(self.adapter, codec, given.normalise(frames), self.scale, tile)
+        larger = given.denormalise(enlarged).to(raw.dtype)
+        if raw.ndim == 5:
+            larger = larger.unflatten(0, (len(raw), -1)).transpose(1, 2)
+            if raw.shape[2] > 1:
+                enlarged = enlarged.unflatten(0, (len(raw), -1)).transpose(1, 2)
+        return enlarged, larger
+
+
+def _black(raw: Tensor, return_dict: bool = True, **_: Any) -> Any:
+    """Return a small black image for each of the latents (N, C, ..., H, W), in the form of an autoencoder's answer."""
+    from diffusers.models.autoencoders.vae import DecoderOutput
+
+    images = raw.new_zeros((len(raw), 3, *raw.shape[2:-2], 8, 8))
+    return DecoderOutput(sample=images) if return_dict else (images,)

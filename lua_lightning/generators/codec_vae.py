@@ -7,6 +7,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from lua_lightning.models.codec import LatentCodec
@@ -31,12 +32,14 @@ class CodecAutoencoder(ModelMixin, ConfigMixin):
             force_upcast=False,
         )
 
+    @apply_forward_hook
     def encode(self, images: Tensor) -> SimpleNamespace:
         """Return `latent_dist` with `sample` and `mode` of images (N, 3, H, W) in [-1, 1]; there is no randomness."""
         latents = self.latent_codec.encode(images)
         distribution = SimpleNamespace(sample=lambda generator=None: latents, mode=lambda: latents)
         return SimpleNamespace(latent_dist=distribution)
 
+    @apply_forward_hook
     def decode(self, latents: Tensor, return_dict: bool = True, generator: torch.Generator | None = None):
         """Return images (N, 3, 8H, 8W) of normalised latents (N, C, H, W), as `sample` or in a tuple."""
         images = self.latent_codec.decode(latents)

@@ -3,16 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.models.backends import BACKENDS, Backend, backend_of, denormalise, normalise
 from lua_lightning.models.known_codecs import KNOWN, PIXELS
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
 from lua_lightning.models.pretrained import CONFIG_NAME, find_pretrained, read_config, state_dict_sha256
@@ -20,77 +18,6 @@ from lua_lightning.models.tiny_autoencoder import TinyAutoencoder, holds_weights
 from lua_lightning.tiling import tiled
 
 OVERLAP = 16  # latents that neighbouring tiles share
-
-
-@dataclass(frozen=True)
-class Backend:
-    """How one autoencoder class encodes to and decodes from its own raw latents."""
-
-    channels: int
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
-    shift: Tensor  # broadcastable to (1, C, p, p): one value per channel and position in a p x p cell
-    scale: Tensor
-
-
-def _scalar_backend(config: Any, channels: int, encode: Callable, decode: Callable) -> Backend:
-    shift = torch.tensor(float(getattr(config, "shift_factor", None) or 0.0)).view(1, 1, 1, 1)
-    scale = torch.tensor(float(getattr(config, "scaling_factor", None) or 1.0)).view(1, 1, 1, 1)
-    return Backend(channels, encode, decode, shift, scale)
-
-
-def _patch(model: Any) -> Backend:
-    return _scalar_backend(model.config, model.config.latent_channels, model.encode, model.decode)
-
-
-def _kl(model: Any) -> Backend:
-    backend = _scalar_backend(
-        model.config,
-        model.config.latent_channels,
-        lambda images: model.encode(images).latent_dist.mode(),
-        lambda latents: model.decode(latents).sample,
-    )
-    mean, deviation = (getattr(model.config, name, None) for name in ("latents_mean", "latents_std"))
-    if mean is None or deviation is None:
-        return backend
-    # Its pipeline decodes `latents * std / scaling_factor + mean`, channel by channel (Playground 2.5).
-    mean, deviation = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, deviation))
-    return replace(backend, shift=mean, scale=backend.scale / deviation)
-
-
-def _tiny_autoencoder(model: TinyAutoencoder) -> Backend:
-    return _scalar_backend(None, model.config.latent_channels, model.encode, model.decode)
-
-
-def _diffusers_tiny(model: Any) -> Backend:
-    return _scalar_backend(
-        model.config,
-        model.config.latent_channels,
-        lambda images: model.encode(images).latents,
-        lambda latents: model.decode(latents).sample,
-    )
-
-
-def _flux2(model: Any) -> Backend:
-    """FLUX.2 normalises 2x2 cells of latents by running statistics: a factor per channel and position in the cell."""
-    mean = F.pixel_shuffle(model.bn.running_mean.view(1, -1, 1, 1), 2)
-    variance = F.pixel_shuffle(model.bn.running_var.view(1, -1, 1, 1), 2)
-    return Backend(
-        model.config.latent_channels,
-        lambda images: model.encode(images).latent_dist.mode(),
-        lambda latents: model.decode(latents).sample,
-        mean.clone(),
-        (variance + model.config.batch_norm_eps).rsqrt(),
-    )
-
-
-BACKENDS: dict[str, Callable[[Any], Backend]] = {
-    "PatchAutoencoder": _patch,
-    "TinyAutoencoder": _tiny_autoencoder,
-    "AutoencoderKL": _kl,
-    "AutoencoderTiny": _diffusers_tiny,
-    "AutoencoderKLFlux2": _flux2,
-}
 
 
 OWN_CLASSES: dict[str, Callable[[Path], nn.Module]] = {
@@ -163,10 +90,10 @@ class LatentCodec(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, model: nn.Module, backend: Backend, source: str, revision: str | None, downscale: int):
+    def __init__(self, model: nn.Module, backend: Backend, source: str, revision: str | None = None):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.channels, self.downscale = backend.channels, downscale
+        self.channels, self.downscale = backend.channels, backend.downscale
         self.source, self.revision = source, revision
         self.mixed_precision = False
         self._encode, self._decode = backend.encode, backend.decode
@@ -193,7 +120,7 @@ class LatentCodec(nn.Module):
         """
         if str(source) == PIXELS:
             one = torch.ones(1, 1, 1, 1)
-            return cls(nn.Identity(), Backend(3, nn.Identity(), nn.Identity(), 0 * one, one), PIXELS, None, 1)
+            return cls(nn.Identity(), Backend(3, nn.Identity(), nn.Identity(), 0 * one, one, downscale=1), PIXELS)
         return cls.of(_autoencoder(source, revision, subfolder), str(source), revision)
 
     @classmethod
@@ -203,16 +130,16 @@ class LatentCodec(nn.Module):
         Raises:
             UserError: Its class is no known autoencoder.
         """
-        name = type(model).__name__
-        if name not in BACKENDS:
-            raise UserError(f"{source} is an autoencoder of class {name!r}, not one of: {', '.join(BACKENDS)}")
-        levels = getattr(getattr(model, "config", None), "block_out_channels", None)
-        downscale = 2 ** (len(levels) - 1) if levels else getattr(model, "downscale", 8)
-        return cls(model, BACKENDS[name](model), source, revision, downscale)
+        return cls(model, backend_of(model, source), source, revision)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "LatentCodec":
+        """Move the factors alone where accelerate's hooks place the autoencoder: they know where it must be."""
+        offloaded = any(hasattr(module, "_hf_hook") for module in self.model.modules())
+        return super()._apply(fn, recurse and not offloaded)
 
     @property
     def device(self) -> torch.device:
-        """Where the autoencoder is."""
+        """Where the autoencoder computes."""
         return self.shift.device
 
     @property
@@ -248,24 +175,13 @@ class LatentCodec(nn.Module):
         """Stay in evaluation mode whatever the parent module does."""
         return super().train(False)
 
-    def _factors(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return shift and scale, repeated over the latents where they differ by position in a cell."""
-        cell = self.shift.shape[-1]
-        if cell == 1:
-            return self.shift, self.scale
-        height, width = latents.shape[-2:]
-        repeats = (1, 1, -(-height // cell), -(-width // cell))
-        return self.shift.repeat(repeats)[..., :height, :width], self.scale.repeat(repeats)[..., :height, :width]
-
     def normalise(self, raw: Tensor) -> Tensor:
         """Return (raw - shift) * scale as float32; same shape."""
-        shift, scale = self._factors(raw)
-        return (raw.float() - shift) * scale
+        return normalise(raw, self.shift, self.scale)
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """Return latents / scale + shift, the autoencoder's raw space, as float32; same shape."""
-        shift, scale = self._factors(latents)
-        return latents.float() / scale + shift
+        return denormalise(latents, self.shift, self.scale)
 
     @torch.no_grad()
     def encode(self, images: Tensor, tile: int | None = None) -> Tensor:
@@ -312,20 +228,32 @@ class LatentCodec(nn.Module):
 
         images = tiled(decode, raw, self.downscale, tile, overlap=OVERLAP) if tile else decode(raw)
         if check_finite and not torch.is_grad_enabled():
-            self._refuse_broken(latents, images)
+            problem = what_is_not_finite(latents, images, self.source, self.dtype)
+            if problem:
+                raise UserError(problem)
         return images
 
-    def _refuse_broken(self, latents: Tensor, images: Tensor) -> None:
-        if torch.isfinite(images.sum()):
-            return
-        broken = [float((~torch.isfinite(values)).float().mean()) for values in (latents, images)]
-        if broken[0]:
-            raise UserError(
-                f"{100 * broken[0]:.2g} % of the latents are not finite numbers, so there is no image to decode: what "
-                "made them overflowed; run the generator or the adapter in bfloat16 or float32"
-            )
-        if broken[1]:
-            raise UserError(
-                f"{self.source} decoded finite latents to {100 * broken[1]:.2g} % values that are not finite: it "
-                f"overflows in {self.dtype}; load it in bfloat16 or float32"
-            )
+
+def what_is_not_finite(latents: Tensor, images: Tensor, source: str, dtype: torch.dtype) -> str | None:
+    """Return what is wrong where decoded images, or the latents they are of, hold values that are not finite.
+
+    Args:
+        latents: What was decoded.
+        images: What came of it.
+        source: What decoded it.
+        dtype: What it computes in.
+    """
+    if torch.isfinite(images.sum()):
+        return None
+    broken = [float((~torch.isfinite(values)).float().mean()) for values in (latents, images)]
+    if broken[0]:
+        return (
+            f"{100 * broken[0]:.2g} % of the latents are not finite numbers, so there is no image to decode: what "
+            "made them overflowed; run the generator or the adapter in bfloat16 or float32"
+        )
+    if broken[1]:
+        return (
+            f"{source} decoded finite latents to {100 * broken[1]:.2g} % values that are not finite: it "
+            f"overflows in {dtype}; load it in bfloat16 or float32"
+        )
+    return None
