@@ -4,8 +4,8 @@ Types are bounds too: a whole number is no truth value, and a number is finite. 
 NumPy or Lightning.
 """
 
-import math
 import re
+import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -181,7 +181,7 @@ class Each:
             for bound in self.bounds:
                 wrong = wrong or bound.problem(item)
             if wrong:
-                return f"{wrong} ({key}: {_shown(item)})" if isinstance(value, Mapping) else f"each {wrong}"
+                return f"{wrong} ({key}: {shown(item)})" if isinstance(value, Mapping) else f"each {wrong}"
         return None
 
     def __str__(self) -> str:
@@ -193,7 +193,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a sentence can hold it: on one line, and short."""
     text = str(list(value) if isinstance(value, tuple) else value)
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -213,13 +214,13 @@ def check(settings: T, prefix: str = "") -> T:
     for field in fields(settings):  # type: ignore[arg-type]
         kind, bounds = split(hints[field.name])
         key, value = f"{prefix}{field.name}", getattr(settings, field.name)
-        if wrong := _type_problem(kind, value):
-            raise UserError(f"{key}={_shown(value)} must {wrong}")
+        if wrong := type_problem(kind, value):
+            raise UserError(f"{key}={shown(value)} must {wrong}")
         for name, nested in _nested(key, value):
             check(nested, f"{name}.")
         for bound in bounds if value is not None else ():
             if wrong := bound.problem(value):
-                raise UserError(f"{key}={_shown(value)} must {wrong}")
+                raise UserError(f"{key}={shown(value)} must {wrong}")
     return settings
 
 
@@ -243,18 +244,21 @@ def _nested(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 WORDS = {int: "be a whole number", float: "be a finite number", str: "be text", bool: "be true or false"}
 
 
-def _type_problem(kind: Any, value: Any) -> str | None:
-    """Return what the type asks for where the value is of another; numbers must be finite."""
+def type_problem(kind: Any, value: Any) -> str | None:
+    """Return what a type asks for, as the end of `steps=a must ...`, where the value is of another; None where not.
+
+    Numbers must be finite.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return None
     if origin in (Union, types.UnionType):
-        problems = [_type_problem(option, value) for option in arguments]
+        problems = [type_problem(option, value) for option in arguments]
         return None if None in problems else next(iter(problems))
     if origin is Annotated:
-        return _type_problem(arguments[0], value)
+        return type_problem(arguments[0], value)
     if kind is float:
-        right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        right = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     elif kind is int:
         right = isinstance(value, int) and not isinstance(value, bool)
     elif origin in (list, tuple):
@@ -263,14 +267,14 @@ def _type_problem(kind: Any, value: Any) -> str | None:
         if not isinstance(value, dict):
             return "be a mapping"
         items = [(arguments[0], key) for key in value] + [(arguments[1], item) for item in value.values()]
-        return next((wrong for part, item in items if (wrong := _type_problem(part, item))), None)
+        return next((wrong for part, item in items if (wrong := type_problem(part, item))), None)
     else:
         right = isinstance(value, kind)
     return None if right else WORDS.get(kind, f"be a {getattr(kind, '__name__', kind)}")
 
 
 def _items_problem(origin: type, arguments: tuple[Any, ...], value: Any) -> str | None:
-    if not isinstance(value, origin):
+    if not isinstance(value, list | tuple):
         return "be a list"
     if origin is tuple and Ellipsis not in arguments:
         if len(value) != len(arguments):
@@ -278,4 +282,4 @@ def _items_problem(origin: type, arguments: tuple[Any, ...], value: Any) -> str 
         pairs = zip(arguments, value, strict=True)
     else:
         pairs = ((arguments[0], item) for item in value)
-    return next((f"each {wrong}" for kind, item in pairs if (wrong := _type_problem(kind, item))), None)
+    return next((f"each {wrong}" for kind, item in pairs if (wrong := type_problem(kind, item))), None)

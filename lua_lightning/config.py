@@ -9,14 +9,28 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lua_lightning.bounds import SEED, Each, File, Matching, Multiple, Name, Odd, OneOf, Text, Within, check
+from lua_lightning.bounds import (
+    SEED,
+    Each,
+    File,
+    Matching,
+    Multiple,
+    Name,
+    Odd,
+    OneOf,
+    Text,
+    Within,
+    check,
+    shown,
+    type_problem,
+)
 from lua_lightning.documents import read_yaml
 from lua_lightning.errors import UserError, first_line, unknown_name
 
 T = TypeVar("T")
 MOST_STEPS = 1_000_000_000
 NORM, REDUCTION = OneOf("ortho", "backward", "forward"), OneOf("mean", "sum")
-DEVICES = Matching(r"auto|-1|[1-9]\d{0,3}|\d{1,4}(,\d{1,4})*,?", "auto, a number from 1, or indices such as 0,1")
+DEVICES = Matching(r"auto|-1|[1-9]\d{0,3}|\d{1,4}(,\d{1,4})+|\d{1,4},", "auto, a number from 1, or indices such as 0,1")
 REFERENCE = "${"  # OmegaConf would look up what follows, in the environment too
 
 
@@ -260,21 +274,40 @@ def load_config(schema: type[T], path: Path | None, overrides: Sequence[str] = (
         _refuse_references(layer, where)
         try:
             merged = OmegaConf.merge(merged, layer)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{where}: {first_line(error)} (setting {error.full_key})") from error
         except _PARSING as error:
-            raise UserError(f"{where}: {', '.join(map(str, layer))} cannot be used ({first_line(error)})") from error
+            raise UserError(f"{where}: {_culprit(schema, layer) or first_line(error)}") from error
     return check(OmegaConf.to_object(merged))  # type: ignore[return-value]
 
 
 # What OmegaConf and its YAML raise on texts that are no settings.
-_PARSING = (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+_PARSING = (
+    yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
+
+
+def _culprit(schema: type, layer: dict[str, Any], prefix: str = "") -> str | None:
+    """Return which setting of a layer its field does not take, and what it must be."""
+    kinds = get_type_hints(schema)
+    for key, value in layer.items():
+        if is_dataclass(kinds[key]):
+            if found := _culprit(kinds[key], value, f"{prefix}{key}."):  # type: ignore[arg-type]
+                return found
+            continue
+        try:
+            OmegaConf.merge(OmegaConf.structured(schema), {key: value})
+        except _PARSING as error:
+            known = getattr(error, "full_key", None) or ""
+            if "[" in known or "." in known:  # within a list or a mapping of groups: the library knows better where
+                return f"{prefix}{known}: {first_line(error)}"
+            return f"{prefix}{key}={shown(value)} must {type_problem(kinds[key], value) or 'be of another kind'}"
+    return None
 
 
 def _override(text: str) -> Any:
     """Return one `key=value` as the mapping it stands for."""
     key, equals, _ = text.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(part.strip() for part in key.split(".")) or "[" in key:
         raise UserError(f"{text!r} is not a setting: write key=value, for example train.steps=100")
     if REFERENCE in text:
         raise UserError(f"{text} refers to something else ({REFERENCE}...): write the value itself")
@@ -305,6 +338,8 @@ def _refuse_unknown_keys(schema: type, layer: Any, where: str, prefix: str = "")
     for key, value in layer.items():
         if key not in kinds:
             raise unknown_name(f"setting in {where}:", f"{prefix}{key}", [prefix + name for name in kinds])
+        if kinds[key] is bool and type(value) is int and value not in (0, 1):  # OmegaConf takes any number
+            raise UserError(f"{where}: {prefix}{key}={value} must be true or false")
         if is_dataclass(kinds[key]):
             _refuse_unknown_keys(kinds[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
 
