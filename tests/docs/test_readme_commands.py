@@ -32,7 +32,7 @@ SHORTER = {
     "make train-stage2": f' ARGS="{FEW} adapter.init_from=latest:stage1"',
     "make transfer CODEC=tiny-d4 FROM=lua-tiny-d16": f' ARGS="{FEW}"',
     "make ablate-losses": f' SEEDS=0 ARGS="{FEW}"',
-    "make search-losses": f' ARGS="--trials 2"',
+    "make search-losses": ' ARGS="--trials 2"',
     "make bench-512": ' ARGS="prompts=2 steps=2 crops_per_photo=1"',
 }
 
