@@ -16,6 +16,7 @@ from tests.docs.pages import ROOT, shell_lines
 
 LINES = shell_lines(ROOT / "README.md")
 FEW = "train.steps=4 train.batch_size=2 train.log_every=1 cache.crops_per_photo=2 validation.every=4"
+FEW += " optim.warmup_steps=1"
 ELSEWHERE = {
     "git clone <the address of this repository> lua-lightning": "the fixture clones",
     "cd lua-lightning": "the fixture clones",
@@ -32,7 +33,7 @@ SHORTER = {
     "make train-stage2": f' ARGS="{FEW} adapter.init_from=latest:stage1"',
     "make transfer CODEC=tiny-d4 FROM=lua-tiny-d16": f' ARGS="{FEW}"',
     "make ablate-losses": f' SEEDS=0 ARGS="{FEW}"',
-    "make search-losses": ' ARGS="--trials 2"',
+    "make search-losses": ' ARGS="--trials 1 train.batch_size=2"',
     "make bench-512": ' ARGS="prompts=2 steps=2 crops_per_photo=1"',
 }
 
