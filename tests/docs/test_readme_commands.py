@@ -43,7 +43,7 @@ def clone(tmp_path_factory):
     """Return a fresh clone whose home folder holds a few pictures, with a photograph and a folder beside the code."""
     folder = tmp_path_factory.mktemp("newcomer") / "lua-lightning"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    made = write_photo_set(folder.parent / "made", ["train"] * 6, size=256)
+    made = write_photo_set(folder.parent / "made", ["train"] * 6, size=640)
     pictures = folder.parent / "home" / "Pictures"
     shutil.copytree(made / "images", pictures)
     shutil.copytree(made / "images", folder / "photos")
@@ -72,7 +72,7 @@ def run(clone: Path, line: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("line", [line for line in LINES if line not in ELSEWHERE and line != "make mlflow-ui"])
 def test_a_command_of_the_readme_does_what_it_says(clone, line):
     if line.startswith(".venv/bin/python -m data folder"):
-        line += " --min-side 128"  # the pictures here are small
+        line += " --min-side 512"  # the pictures here are small
     done = run(clone, line + SHORTER.get(line, ""))
     assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert "Traceback" not in done.stdout + done.stderr
