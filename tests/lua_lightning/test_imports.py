@@ -36,6 +36,7 @@ ROOMS = (
     "evaluation",
     "tracking",
     "training",
+    "export",
     "sweeps",
     "doctor",
     "commands",
