@@ -1,4 +1,4 @@
-"""The adapter as a step of diffusers' modular pipelines; `export modular` sends it out in one file with `layouts.py`."""
+"""The adapter as a step of diffusers' modular pipelines; `export modular` sends it out, joined with `layouts.py`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The network as a model of diffusers; `export diffusers` sends it out in one file with `network.py` and `windows.py`."""
+"""The network as a model of diffusers; `export diffusers` sends it out, joined with the network's own files."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,5 @@
 """The embedded autoencoder as a model of diffusers; `export pipeline` sends it out in one file with its network."""
 
-
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput

@@ -51,7 +51,7 @@ def export(subject: Subject, folder: Path) -> float:
     """
     runtime()  # told now, not after half a minute
     config = subject.adapter.config
-    opset = [_write_graph(subject.adapter, scale, folder / file_of(scale)) for scale in config.scales][0]
+    opset = max(_write_graph(subject.adapter, scale, folder / file_of(scale)) for scale in config.scales)
     files = {str(scale): file_of(scale) for scale in config.scales}
     about = {"files": files, "opset": opset, "input": "latents", "output": "enlarged"}
     write_json(folder / CONFIG_NAME, {"_class_name": "OnnxUpscaler", **asdict(config), ONNX: about}, indent=2)

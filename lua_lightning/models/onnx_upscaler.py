@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lua_lightning.errors import UserError, first_line
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
-from lua_lightning.models.pretrained import CONFIG_NAME, find_pretrained, read_config
+from lua_lightning.models.pretrained import find_pretrained, read_config
 
 ONNX = "onnx"  # key of config.json that says what the graphs are
 

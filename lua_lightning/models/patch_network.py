@@ -39,7 +39,9 @@ class PatchNetwork(nn.Module):
         self.patch_size, patch_values = patch_size, 3 * patch_size**2
         self.analysis = nn.Conv2d(patch_values, latent_channels, 1)
         self.synthesis = nn.Conv2d(latent_channels, patch_values, 1)
-        self.encoder = residual_network(patch_values, latent_channels, width, encoder_blocks) if encoder_blocks else None
+        self.encoder = (
+            residual_network(patch_values, latent_channels, width, encoder_blocks) if encoder_blocks else None
+        )
         self.decoder = residual_network(latent_channels, patch_values, width, decoder_blocks)
 
     def to_latents(self, images: Tensor) -> Tensor:
