@@ -26,6 +26,7 @@ def enlarged(upscaler: Any, vae: Any, latents: Tensor, scale: int) -> Tensor:
         raise ValueError(f"latents of shape {shape} are tokens: unpack them to (batch, channels, height, width) first")
     packed = frames.shape[1] == 4 * upscaler.config.channels
     grid = F.pixel_shuffle(frames, 2) if packed else frames
+    upscaler.check(grid, scale)
     if upscaler.config.space == "raw":
         if vae is None:
             raise ValueError("this adapter works on raw latents: give the pipeline its autoencoder, `vae`")

@@ -12,7 +12,6 @@ from lua_lightning.cli import main
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.onnx_upscaler import OnnxUpscaler
-from tests.lua_lightning.export.conftest import export
 from tests.lua_lightning.models.adapters import noise, small_adapter
 
 
