@@ -151,6 +151,10 @@ zoo-rivals: data ## rebuild the embedded rivals of the adapter, lsr-tiny-d16 and
 	$(RUN) train experiments/zoo/lsr-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
 	$(RUN) train experiments/zoo/swinir-tiny.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
 
+.PHONY: zoo-check
+zoo-check: data ## measure what every shipped adapter gains over bicubic on test photographs (ADAPTER=name)
+	@$(BIN)/python -m benchmarks.zoo_check $(ADAPTER) --photos $(PHOTOS) $(ARGS)
+
 .PHONY: test
 test: setup ## run the test suite
 	@$(BIN)/python -m pytest -q $(ARGS)

@@ -74,7 +74,22 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def downscale(images: Tensor, factor: float) -> Tensor:
-    """Return (N, C, H, W) float images with both sides divided by `factor` (rounded), by antialiased bicubic."""
+def downscale(images: Tensor, factor: float, kernel: str = "bicubic") -> Tensor:
+    """Return (N, C, H, W) float images with both sides divided by `factor` (rounded).
+
+    Args:
+        images: Any range, which bicubic and Lanczos overshoot at edges.
+        factor: At least 1.
+        kernel: "bicubic", "area" or "lanczos", each antialiased; Lanczos by Pillow, on the CPU.
+    """
     height, width = images.shape[-2:]
-    return resize(images, (max(1, round(height / factor)), max(1, round(width / factor))))
+    size = (max(1, round(height / factor)), max(1, round(width / factor)))
+    if kernel == "bicubic":
+        return resize(images, size)
+    if kernel == "area":
+        return F.interpolate(images, size=size, mode="area")
+    planes = images.flatten(0, 1).float().cpu().numpy()
+    resized = [Image.fromarray(plane).resize((size[1], size[0]), Image.Resampling.LANCZOS) for plane in planes]
+    return (
+        torch.from_numpy(np.stack([np.asarray(plane) for plane in resized])).view(*images.shape[:2], *size).to(images)
+    )

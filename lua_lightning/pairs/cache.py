@@ -21,7 +21,7 @@ from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lua_lightning.config import CacheConfig
+from lua_lightning.data_config import CacheConfig
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_tensors
 from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
@@ -51,11 +51,13 @@ def encode_crops(
 
     Reduction and encoding run on the codec's device.
     """
-    opened: tuple[int, Tensor] | None = None
+    opened: tuple[tuple[int, int], Tensor] | None = None
     images = []
     for crop in crops:
-        if opened is None or opened[0] != crop.photo:
-            opened = crop.photo, to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+        if opened is None or opened[0] != (crop.photo, crop.reduction):
+            photo = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+            reduced = downscale(photo, crop.reduction) if crop.reduction > 1 else photo
+            opened = (crop.photo, crop.reduction), reduced
         rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)
         images.append(dihedral(opened[1][..., rows, columns], crop.symmetry))
     dtype = getattr(torch, config.dtype)
@@ -64,13 +66,14 @@ def encode_crops(
         large = torch.cat(images[start : start + batch]).to(codec.device)
         tensors["hr"].append(codec.encode(large).to("cpu", dtype))
         for scale in SCALES:
-            small = downscale(large, scale)
+            small = downscale(large, scale, config.lr_kernel)
             if through:
                 with torch.no_grad():
                     small = through.decode(through.encode(small)).clamp(-1, 1)
             tensors[f"lr_x{scale}"].append(codec.encode(small).to("cpu", dtype))
     shard = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
-    shard["crop"] = torch.tensor([[crop.photo, crop.top, crop.left, crop.symmetry] for crop in crops])
+    columns = 4 if config.reductions == [1] else 5  # shards of before there were reductions stay as they are
+    shard["crop"] = torch.tensor([astuple(crop)[:columns] for crop in crops])
     if pixels:
         shard["image"] = torch.stack([torch.from_numpy(to_uint8(image)).permute(2, 0, 1) for image in images])
     return shard
@@ -111,10 +114,11 @@ class PairCache:
 def settings_of(config: CacheConfig, through: LatentCodec | None, photos: PhotoSet) -> dict[str, Any]:
     """Return the settings that determine a cache's content; codecs by their weights, whatever their names.
 
-    The bound of the held-out photographs is among them only where it leaves some out, so that caches made before there
-    was one are still found.
+    The bound of the held-out photographs is among them only where it leaves some out, and reductions and the kernel
+    only where they are not the default, so that caches made before there were such settings are still found.
     """
     named = ["folder", "codec", "through", "verify"]
+    named += [name for name in ("reductions", "lr_kernel") if getattr(config, name) == getattr(CacheConfig(), name)]
     if all(len(photos.split(split)) <= config.held_out_photos for split in HELD_OUT):
         named.append("held_out_photos")
     settings = {key: value for key, value in asdict(config).items() if key not in named}

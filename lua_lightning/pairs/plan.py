@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lua_lightning.config import CacheConfig
-from lua_lightning.images import read_image, to_tensor
+from lua_lightning.data_config import CacheConfig
+from lua_lightning.images import downscale, read_image, to_tensor
 from lua_lightning.pairs.crops import draw_apart, draw_positions, grid_positions
 from lua_lightning.pairs.photos import Photo, PhotoSet, Split
 
@@ -20,6 +20,7 @@ class Crop:
     top: int
     left: int
     symmetry: int  # of the square, see `crops.dihedral`
+    reduction: int = 1  # of the photograph, before the crop
 
 
 def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[Crop]:
@@ -35,10 +36,14 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
             yield from (Crop(index, top, left, 0) for top, left in positions)
             continue
         image, generator = to_tensor(read_image(photos.path(photo))), _generator(config.seed, photo)
-        positions = draw_positions(image, config.crop_px, config.crops_per_photo, generator)
-        symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
-        for (top, left), symmetry in zip(positions, symmetries, strict=True):
-            yield Crop(index, top, left, symmetry)
+        fitting = [by for by in config.reductions if min(photo.width, photo.height) // by >= config.crop_px] or [1]
+        for number, reduction in enumerate(fitting):
+            count = len(range(number, config.crops_per_photo, len(fitting)))
+            reduced = downscale(image, reduction) if reduction > 1 else image
+            positions = draw_positions(reduced, config.crop_px, count, generator) if count else []
+            symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
+            for (top, left), symmetry in zip(positions, symmetries, strict=True):
+                yield Crop(index, top, left, symmetry, reduction)
 
 
 def held_out_crops(

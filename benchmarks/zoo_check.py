@@ -1,0 +1,171 @@
+"""What every shipped adapter gains on photographs that nothing was trained on, over bicubic enlargement.
+
+Command: make zoo-check
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from lua_lightning.commands.choices import SPLITS, adapters
+from lua_lightning.commands.command import Command, listing, run_command
+from lua_lightning.config import RunConfig
+from lua_lightning.data_config import CacheConfig, DataConfig
+from lua_lightning.errors import UserError
+from lua_lightning.evaluation.held_out import measure
+from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals
+from lua_lightning.evaluation.registry import METRICS
+from lua_lightning.evaluation.rows import PIXEL_BICUBIC, ROWS
+from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.models.pretrained import find_pretrained, read_config
+from lua_lightning.pairs.photos import Split
+from lua_lightning.zoo import zoo_adapters
+
+RIVAL = f"{ROWS[PIXEL_BICUBIC].suffix}"
+PSNR, (PERCEPTUAL,) = METRICS["psnr"], METRICS["perceptual"].keys
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an adapter gains at one scale over bicubic enlargement of the decoded low-resolution latents."""
+
+    adapter: str
+    """Its name."""
+    scale: int
+    """2 or 4."""
+    photos: int
+    """Photographs that it was measured on."""
+    psnr: float
+    """Its mean PSNR, in dB."""
+    bicubic: float
+    """That of bicubic enlargement, in dB."""
+    gain: Estimate
+    """The difference with its interval, in dB."""
+    better: float
+    """Share of the photographs on which it has the higher PSNR."""
+    perceptual: float | None
+    """Its mean perceptual distance over that of bicubic enlargement; below 1 is better; None where not measured."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is better than bicubic enlargement in the mean."""
+        return self.gain.value > 0
+
+
+def gains(adapter: str, crops: Sequence[CropScores]) -> Iterator[Gain]:
+    """Yield what the scores of held-out crops say of an adapter at each of its scales."""
+    for scale in sorted({name.partition("/")[0] for name in crops[0].values}):
+        own, rival = (np.array([crop.values[f"{scale}/{PSNR.keys[0]}{end}"] for crop in crops]) for end in ("", RIVAL))
+        differences = [
+            CropScores(crop.sample, crop.photo, {f"{scale}/gain": float(gain)})
+            for crop, gain in zip(crops, own - rival, strict=True)
+        ]
+        by_photo: dict[int, list[float]] = {}
+        for crop in differences:
+            by_photo.setdefault(crop.photo, []).append(crop.values[f"{scale}/gain"])
+        yield Gain(
+            adapter,
+            int(scale.removeprefix("x")),
+            len(by_photo),
+            float(own.mean()),
+            float(rival.mean()),
+            intervals(differences)[f"{scale}/gain"],
+            float(np.mean([np.mean(values) > 0 for values in by_photo.values()])),
+            _perceptual_ratio(scale, [crop.values for crop in crops]),
+        )
+
+
+def _perceptual_ratio(scale: str, scores: Sequence[Mapping[str, float]]) -> float | None:
+    key = f"{scale}/{PERCEPTUAL}"
+    if key not in scores[0]:
+        return None
+    own, rival = (float(np.mean([values[key + end] for values in scores])) for end in ("", RIVAL))
+    return own / rival
+
+
+def print_gains(found: Sequence[Gain], left_out: Mapping[str, str], title: str) -> None:
+    """Print the table of gains, and why an adapter is not in it, on stderr."""
+    columns = ("scale", PSNR.label, "bicubic", "gain", "95 %", "better", "perceptual")
+    table = plain_table(title, "adapter", columns)
+    for one in found:
+        interval = f"{one.gain.low:.2f}..{one.gain.high:.2f}"
+        ratio = "-" if one.perceptual is None else f"{100 * (one.perceptual - 1):+.0f} %"
+        table.add_row(
+            one.adapter,
+            f"x{one.scale}",
+            PSNR.text(one.psnr),
+            PSNR.text(one.bicubic),
+            f"{one.gain.value:+.2f}",
+            interval,
+            f"{100 * one.better:.0f} %",
+            ratio,
+        )
+    console = Console(stderr=True)
+    console.print(table)
+    for name, reason in left_out.items():
+        console.print(f"{name} was not measured: {reason}")
+
+
+def shipped() -> list[str]:
+    """Return the names of the adapters that ship for use; the other networks of the zoo are rivals to compare with."""
+    return [name for name in zoo_adapters() if name.startswith("lua-")]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `python -m benchmarks.zoo_check`."""
+    parser.add_argument("names", nargs="*", help="adapters: names, folders or hub ids (default: all that ship)")
+    parser.add_argument("--photos", default="data/photos", help="folder of the photo set")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="photographs to measure on")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure the adapters; print a table and one JSON line.
+
+    Returns:
+        1 where an adapter is below bicubic enlargement at one of its scales, else 0.
+    """
+    found: list[Gain] = []
+    left_out: dict[str, str] = {}
+    for name in options.names or shipped():
+        codec = read_config(find_pretrained(name)).get("codec") or "tiny-d16"
+        config = RunConfig(data=DataConfig(photos=options.photos), cache=CacheConfig(codec=codec, crops_per_photo=1))
+        split: Split = options.split
+        try:
+            found += gains(Path(name).name, measure(name, config, split))
+        except UserError as error:
+            if options.names:
+                raise
+            left_out[name] = str(error)  # the autoencoder of a generator that is not here
+    print_gains(found, left_out, f"adapters against {PIXEL_BICUBIC}, {options.split} photographs, in dB")
+    print(json.dumps({"split": options.split, "gains": [asdict(gain) for gain in found], "not_measured": left_out}))
+    return 0 if found and all(gain.holds for gain in found) else 1
+
+
+def details() -> str:
+    """Return what can be chosen."""
+    return listing("choices", adapters())
+
+
+COMMAND = Command(
+    "zoo_check",
+    "Measure what every shipped adapter gains over bicubic enlargement.",
+    "python -m benchmarks.zoo_check lua-tiny-d16 --split val",
+    add_arguments,
+    run,
+    details,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m benchmarks.zoo_check` and return the exit status."""
+    return run_command(COMMAND, "python -m benchmarks.zoo_check", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
