@@ -22,6 +22,7 @@ from lua_lightning.models.onnx_upscaler import OnnxUpscaler
 from tests.lua_lightning.export.conftest import TINY, export
 from tests.lua_lightning.models.adapters import noise, small_adapter
 
+TO_DIFFUSERS = ("diffusers", "modular", "pipeline")
 ELSEWHERE = """
 import sys
 
@@ -31,7 +32,6 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}")
 
 sys.meta_path.insert(0, Missing())
-import onnxruntime
 import torch
 from diffusers import AutoModel, DiffusionPipeline, ModularPipeline
 from safetensors.torch import load_file, save_file
@@ -45,23 +45,21 @@ with torch.no_grad():
     pipe = DiffusionPipeline.from_pretrained(f"{folder}/pipeline", trust_remote_code=True)
     step = ModularPipeline.from_pretrained(f"{folder}/modular", trust_remote_code=True)
     step.load_components(trust_remote_code=True)
-    session = onnxruntime.InferenceSession(f"{folder}/onnx/lua_x4.onnx")
     save_file({
         "diffusers": model(latents, scale=4).sample,
         "bfloat16": again(latents.bfloat16(), scale=4).sample.float(),
         "pipeline": pipe(latents=latents, upscale=4, output_type="latent").images,
         "image": pipe(latents=latents, upscale=4, output_type="pt").images.contiguous(),
         "modular": step(latents=latents, upscale=4, output="latents"),
-        "onnx": torch.from_numpy(session.run(["enlarged"], {"latents": latents.numpy()})[0]),
     }, f"{folder}/found.safetensors")
 """
 
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory, tiny) -> Path:
-    """The folder of all four exports, one in a subfolder each."""
+    """The folder of the exports to diffusers, one in a subfolder each."""
     folder = tmp_path_factory.mktemp("exports")
-    for target in TARGETS:
+    for target in TO_DIFFUSERS:
         assert main(["export", str(tiny), target, "--out", str(folder / target), "--hub-id", "you/lua"]) == 0
     return folder
 
@@ -80,7 +78,6 @@ def test_everything_loads_where_the_library_is_not_installed(exports, tiny, code
     found = load_file(exports / "found.safetensors")
     for name in ("diffusers", "pipeline", "modular"):
         torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=0, msg=lambda text, n=name: f"{n}: {text}")
-    torch.testing.assert_close(found["onnx"], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(found["image"], image, atol=1e-5, rtol=0)
     assert (found["bfloat16"] - expected).abs().max() < 0.1
 
@@ -95,7 +92,7 @@ def test_our_own_loaders_read_the_exports_back(exports, tiny):
 
 
 def test_cards_and_licences_go_with_every_export(exports):
-    for target in TARGETS:
+    for target in TO_DIFFUSERS:
         card = (exports / target / "README.md").read_text()
         assert "license: cc0-1.0" in card
         assert "Trained on nothing." in card
@@ -116,7 +113,7 @@ def test_the_code_that_leaves_imports_nothing_of_ours(exports):
 def test_a_file_that_would_miss_something_is_not_joined():
     with pytest.raises(ValueError, match="which would be missing where it goes"):
         joined("head", ["models/adapter.py"])
-    with pytest.raises(ValueError, match="both define Mlp"):
+    with pytest.raises(ValueError, match="both define"):
         joined("head", ["models/windows.py", "models/network.py", "models/../models/network.py"])
 
 

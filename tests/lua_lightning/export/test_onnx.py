@@ -36,6 +36,8 @@ def test_a_graph_names_its_axes_and_the_adapter(exported):
     config = json.loads((folder / "config.json").read_text())
     assert config["onnx"]["opset"] == graph.opset_import[0].version >= 18
     assert json.loads(graph.metadata_props[0].value)["scale"] == 2
+    assert "license: other" in (folder / "README.md").read_text()
+    assert "Apache License" in (folder / "LICENSE").read_text()
     assert sorted(path.name for path in folder.glob("*.onnx")) == ["lua_x2.onnx"]
 
 
