@@ -20,6 +20,8 @@ ROOMS = (
     "signals",
     "*",
     "zoo",
+    "checkout",
+    "recipes",
     "documents",
     "markdown",
     "bounds",
