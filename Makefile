@@ -163,6 +163,15 @@ test: setup ## run the test suite
 test-slow: setup ## run the long checks (speed proofs, servers that die, kill and resume)
 	@$(BIN)/python -m pytest -q -rs -m slow $(ARGS)
 
+.PHONY: test-integration
+test-integration: setup ## build the wheel, install it in a fresh environment and use it there, outside the checkout
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/integration/outside.sh $(ARGS)
+
+.PHONY: wheel
+wheel: setup ## build dist/lua_lightning-*.whl, which pip installs anywhere, and check its page
+	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/twine check --strict dist/lua_lightning-*
+
 .PHONY: lint
 lint: setup ## check style, types and the length of lines, in Markdown too
 	@$(BIN)/ruff check .

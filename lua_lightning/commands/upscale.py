@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lua_lightning.models.codec import LatentCodec
 
 SMALLEST_TILE, LARGEST_TILE = 256, 16_384
+RUNTIMES = ("torch", "onnx")
 MOST_BYTES = 4  # of a stored pixel
 
 
@@ -47,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", help="autoencoder of the latents (default: the one the adapter was trained on)")
     parser.add_argument("--tile", type=int, default=1024, help="side of a tile of the result, in pixels")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="torch",
+        help="what computes the adapter; for `onnx`, --adapter is a folder that `export ... onnx` wrote",
+    )  # fmt: skip
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace output files that are there already")
     there.add_argument("--skip-existing", action="store_true", help="leave out inputs whose output is there already")
@@ -171,7 +176,12 @@ def run(options: argparse.Namespace) -> int:
     from lua_lightning.pipeline import load_pair
     from lua_lightning.upscaling import tile_in_latents
 
-    adapter, codec = load_pair(options.adapter, options.codec, options.scale, checked_device(options.device))
+    device = checked_device(options.device)
+    if options.runtime == "onnx":
+        from lua_lightning.models.onnx_upscaler import OnnxUpscaler
+
+        options.adapter = OnnxUpscaler(options.adapter)
+    adapter, codec = load_pair(options.adapter, options.codec, options.scale, device)
     tile_in_latents(codec, options.tile, "--tile")
     if not options.input.is_dir():
         tell(upscale_file(adapter, codec, options.input, options.output, options.scale, options.tile))

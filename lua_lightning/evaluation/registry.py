@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lua_lightning.checkout import of_checkout
 from lua_lightning.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Network:
             return None
         path = file or self.weights()
         if not path.is_file():
-            raise UserError(f"the {self.label} weights {path} are not there: fetch them with `{self.fetch}`")
+            command = of_checkout(self.fetch) if self.fetch.startswith("make ") else f"`{self.fetch}`"
+            raise UserError(f"the {self.label} weights {path} are not there: fetch them with {command}")
         return path
 
 

@@ -220,7 +220,7 @@ def run(search: Search) -> dict[str, Any]:
         )
         path = search.folder / "best.yaml"
         head = f"# Found by {len(_finished(study))} trials of the search {search.config.name}.\n"
-        write_text(path, f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
+        write_text(path, f"{head}# Command: lua-lightning chain {path}\n{search.best_chain(study.best_params)}")
         tracker.log_artifact(path)
     published = next((trial.value for trial in _finished(study) if search.is_published(trial)), None)
     return {
@@ -251,7 +251,7 @@ def print_card(report: Mapping[str, Any]) -> None:
     console.print(table)
     if not report["importances"]:
         console.print(f"importances need {FEWEST_FOR_IMPORTANCE} different trials")
-    console.print(f"ready to train: make train CHAIN={report['chain']}", soft_wrap=True)
+    console.print(f"ready to train: lua-lightning chain {report['chain']}", soft_wrap=True)
 
 
 def run_search(path: Path, overrides: Sequence[str] = (), trials: int | None = None) -> dict[str, Any]:

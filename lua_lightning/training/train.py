@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from lua_lightning.checkout import how_to_see_runs
 from lua_lightning.config import RunConfig, TrainConfig, to_yaml
 from lua_lightning.environment import native_bf16, run_info
 from lua_lightning.errors import UserError
@@ -269,6 +270,6 @@ def print_card(results: dict[str, Any]) -> None:
     print_scores(scores, "validation photographs, averaged weights")
     print(
         f"{results['images_per_second']:.1f} images/s, {results['data_wait']:.0%} of the time waiting for data; "
-        f"adapter in {results['adapter']}; `make mlflow-ui` shows the run",
+        f"adapter in {results['adapter']}; {how_to_see_runs()} shows the run",
         file=sys.stderr,
     )
