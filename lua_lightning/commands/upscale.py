@@ -51,12 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, nargs="?", help="image file or folder; none beside --latents")
     parser.add_argument("-o", "--output", type=Path, required=True, help="image file, or folder when the input is one")
     parser.add_argument(
-        "--latents", type=Path, metavar="FILE", help="enlarge saved latents (.safetensors, .npy) instead"
+        "--latents", type=Path, metavar="FILE", help="saved latents to enlarge (default: the input is an image)"
     )
     parser.add_argument("--space", choices=SPACES, default="normalised", help="space of those latents")
     parser.add_argument("--scale", type=float, help="times the width and height, any number up to 4 (default: 2)")
-    parser.add_argument("--size", type=side_by_side, metavar="WxH", help="width and height instead, as 1920x1080")
-    parser.add_argument("--megapixels", type=float, metavar="N", help="millions of pixels instead")
+    parser.add_argument(
+        "--size", type=side_by_side, metavar="WxH", help="width and height, as 1920x1080 (default: --scale)"
+    )
+    parser.add_argument("--megapixels", type=float, metavar="N", help="millions of pixels (default: --scale)")
     parser.add_argument("--fit", choices=FITS, default="inside", help="whole picture inside --size, or cropped")
     parser.add_argument(
         "--method", default=ADAPTER, help=f"{ADAPTER}, or in pixels: {', '.join(pixel_upscaler_names())}"
