@@ -37,7 +37,7 @@ class Adapter:
 
 
 def describe(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> tuple[dict, dict | None]:
-    """Return an adapter's configuration and its latents' factors: from the file's header, `config.json`, or its tensors.
+    """Return an adapter's configuration and its latents' factors: from the header, `config.json`, or the tensors.
 
     Raises:
         ValueError: The file holds no adapter.
