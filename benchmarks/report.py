@@ -51,6 +51,11 @@ def cell(row: Mapping[str, Any], name: str, interval: bool = True) -> str:
     return text + ("*" if "note" in entry else "")
 
 
+def verdict_cell(name: str, entry: Mapping[str, Any]) -> str:
+    """Return a paired difference with its interval and its verdict, as a table shows it."""
+    return f"{metric_of(name).difference(Estimate.of_entry(entry))} {entry['lua_is']}"
+
+
 def cost(row: Mapping[str, Any]) -> list[str]:
     """Return the seconds and the memory of a row, as a table shows them."""
     if "seconds" not in row:
@@ -77,13 +82,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     if results["differences"]:
         names = list(next(iter(results["differences"].values())))
         lines = [
-            [
-                method,
-                *(
-                    f"{metric_of(name).difference(Estimate.of_entry(own[name]))} {own[name]['lua_is']}"
-                    for name in names
-                ),
-            ]
+            [method, *(verdict_cell(name, own[name]) for name in names)]
             for method, own in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))

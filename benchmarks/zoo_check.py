@@ -143,15 +143,8 @@ def run(options: argparse.Namespace) -> int:
                 raise
             left_out[name] = str(error)  # the autoencoder of a generator that is not here
     print_gains(found, left_out, f"adapters against {PIXEL_BICUBIC}, {options.split} photographs, in dB")
-    print(
-        json.dumps(
-            {
-                "split": options.split,
-                "gains": [asdict(gain) | {"gain": gain.gain.entry()} for gain in found],
-                "not_measured": left_out,
-            }
-        )
-    )
+    lines = [asdict(gain) | {"gain": gain.gain.entry()} for gain in found]
+    print(json.dumps({"split": options.split, "gains": lines, "not_measured": left_out}))
     return 0 if found and all(gain.holds for gain in found) else 1
 
 

@@ -74,21 +74,21 @@ def drawn(draw, count, each, shift=0.0, scale=1.0):
     return ImageFeatures(values.reshape(-1, 64), np.repeat(np.arange(count), each))
 
 
-@pytest.mark.parametrize(("ours", "theirs", "times"), [(2, 23, 600), (4, 23, 300), (10, 23, 100), (50, 50, 20)])
+@pytest.mark.parametrize(("ours", "theirs", "times"), [(2, 23, 2000), (4, 23, 800), (10, 23, 300), (50, 50, 30)])
 def test_patches_of_one_image_do_not_raise_the_distance(ours, theirs, times):
-    """All are of one distribution, so the distance is 0; with patches taken for independent it was 1.23 of 2 images."""
+    """All are of one distribution, so the distance is 0; taken for independent, patches of 2 images give 1.2."""
     draw = np.random.default_rng(ours)
-    values = [kid(drawn(draw, ours, 16), drawn(draw, theirs, 16)) for _ in range(times)]
+    values = [kid(drawn(draw, ours, 16), drawn(draw, theirs, 2)) for _ in range(times)]
     assert np.mean(values) == pytest.approx(0, abs=0.016)
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.2)])
-@pytest.mark.parametrize("each", [1, 16])
+@pytest.mark.parametrize("each", [1, 6])
 def test_the_interval_covers_the_true_distance_at_twenty_images(each, shift, scale):
     draw = np.random.default_rng(each)
     # The kernel of x = shift + scale s and y, both of 64 independent normal numbers: E (x.y / 64 + 1)^3 by moments.
     true = population(shift, scale, shift, scale) + population(0, 1, 0, 1) - 2 * population(shift, scale, 0, 1)
-    found = [kid_estimate(drawn(draw, 20, each, shift, scale), drawn(draw, 23, each)) for _ in range(400)]
+    found = [kid_estimate(drawn(draw, 20, each, shift, scale), drawn(draw, 23, each)) for _ in range(300)]
     assert np.mean([one.low <= true <= one.high for one in found]) > 0.93
     assert np.mean([one.value for one in found]) == pytest.approx(true, abs=0.02 + 0.02 * true)
 

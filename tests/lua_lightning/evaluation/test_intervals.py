@@ -73,7 +73,7 @@ def test_scores_survive_a_file(tmp_path, values):
     assert read_scores(tmp_path / "scores.json") == scores(values)
 
 
-TIMES = 3000  # simulated experiments, each a metric of its own: one call computes all
+TIMES = 2000  # simulated experiments, each a metric of its own: one call computes all
 
 LAWS = {
     "normal": lambda draw, shape: draw.normal(size=shape),
