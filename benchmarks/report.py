@@ -47,13 +47,13 @@ def cell(row: Mapping[str, Any], name: str, interval: bool = True) -> str:
     if "value" not in entry:
         return "-"
     whole = interval and "low" in entry
-    text = metric.estimate(estimate_of(entry)) if whole else metric.text(entry["value"])
+    text = metric.estimate(Estimate.of_entry(entry)) if whole else metric.text(entry["value"])
     return text + ("*" if "note" in entry else "")
 
 
-def estimate_of(entry: Mapping[str, Any]) -> Estimate:
-    """Return the value and interval of a metric's entry in results."""
-    return Estimate(entry["value"], entry["low"], entry["high"])
+def verdict_cell(name: str, entry: Mapping[str, Any]) -> str:
+    """Return a paired difference with its interval and its verdict, as a table shows it."""
+    return f"{metric_of(name).difference(Estimate.of_entry(entry))} {entry['lua_is']}"
 
 
 def cost(row: Mapping[str, Any]) -> list[str]:
@@ -82,7 +82,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     if results["differences"]:
         names = list(next(iter(results["differences"].values())))
         lines = [
-            [method, *(f"{metric_of(name).difference(estimate_of(own[name]))} {own[name]['lua_is']}" for name in names)]
+            [method, *(verdict_cell(name, own[name]) for name in names)]
             for method, own in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))

@@ -150,12 +150,17 @@ class Metric:
 
     def estimate(self, estimate: "Estimate") -> str:
         """Return a value with its interval, as tables print it."""
-        return f"{self.text(estimate.value)} [{self.text(estimate.low)}, {self.text(estimate.high)}]"
+        return _with_interval(estimate, self.text)
 
     def difference(self, estimate: "Estimate") -> str:
         """Return a difference with its interval, signed, as tables print it."""
-        value, low, high = (self.fine(number, "+") for number in (estimate.value, estimate.low, estimate.high))
-        return f"{value} [{low}, {high}]"
+        return _with_interval(estimate, lambda value: self.fine(value, "+"))
+
+
+def _with_interval(estimate: "Estimate", text: Callable[[float], str]) -> str:
+    if not estimate.bounded:
+        return f"{text(estimate.value)} (no interval)"
+    return f"{text(estimate.value)} [{text(estimate.low)}, {text(estimate.high)}]"
 
 
 _BOTH = ("effnet-lite0", "inception")

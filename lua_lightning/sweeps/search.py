@@ -20,7 +20,7 @@ from lua_lightning.config import load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.files import write_text
-from lua_lightning.sweeps.objective import distances
+from lua_lightning.sweeps.objective import VERSION, distances
 from lua_lightning.tracking.address import tracking_uri
 from lua_lightning.tracking.delivery import connect
 from lua_lightning.tracking.spool import stored_run_id
@@ -111,7 +111,9 @@ class Search:
         self.folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
-            storage=f"sqlite:///{self.folder / 'optuna.db'}", study_name=self.config.name, load_if_exists=True
+            storage=f"sqlite:///{self.folder / 'optuna.db'}",
+            study_name=f"{self.config.name}, objective {VERSION}",
+            load_if_exists=True,
         )
         # A search that goes on must not draw again what it drew first.
         seed, startup = self.config.seed + len(study.trials), max(4, self.config.trials // 3)
