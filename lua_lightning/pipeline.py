@@ -3,7 +3,7 @@
 import inspect
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,16 @@ def upscale_latents(
         UserError: Adapter and codec do not share a latent space, or there is no head for `scale`.
     """
     check_pair(adapter, codec)
+    return in_adapter_space(adapter, codec, latents, scale, tile)
+
+
+def in_adapter_space(
+    adapter: LatentUpscaler, codec: LatentCodec | Backend, latents: Tensor, scale: int, tile: int | None = None
+) -> Tensor:
+    """Return normalised latents enlarged in the adapter's own space and normalised again; gradients flow through.
+
+    Args and shapes are those of `upscale_latents`.
+    """
     raw = adapter.config.space == "raw"
     inputs = codec.denormalise(latents) if raw else latents
     if tile:
@@ -112,6 +122,21 @@ def upscale_latents(
     else:
         outputs = adapter(inputs, scale)
     return codec.normalise(outputs) if raw else outputs
+
+
+def range_in_adapter_space(
+    adapter: LatentUpscaler, codec: LatentCodec, low: Sequence[float], high: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Return the range of each channel of normalised latents, (C,) each, converted to the adapter's space.
+
+    Where a codec's factors differ by position in a cell (FLUX.2), it is the widest range over the positions.
+    """
+    if adapter.config.space != "raw":
+        return list(low), list(high)
+    cell = codec.scale.shape[-1]
+    ends = (torch.tensor(values, device=codec.device).view(1, -1, 1, 1) for values in (low, high))
+    raw_low, raw_high = (codec.denormalise(values.expand(1, -1, cell, cell)) for values in ends)
+    return raw_low.amin((0, 2, 3)).tolist(), raw_high.amax((0, 2, 3)).tolist()
 
 
 def out_of_range(adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor) -> Tensor:
