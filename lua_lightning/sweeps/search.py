@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import optuna
 import yaml
-from filelock import FileLock, Timeout
 from optuna.importance import get_param_importances
 from optuna.trial import TrialState
 from rich.console import Console
@@ -20,6 +19,7 @@ from lua_lightning.config import load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.files import write_text
+from lua_lightning.locks import alone
 from lua_lightning.sweeps.objective import VERSION, distances
 from lua_lightning.tracking.address import tracking_uri
 from lua_lightning.tracking.delivery import connect
@@ -269,9 +269,5 @@ def run_search(path: Path, overrides: Sequence[str] = (), trials: int | None = N
     """
     quiet()
     search = Search(path, overrides, trials)
-    search.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(search.folder / "lock", timeout=0):
-            return run(search)
-    except Timeout as error:
-        raise UserError(f"{search.folder} is being searched by another process: wait for it, or stop it") from error
+    with alone(search.folder):
+        return run(search)
