@@ -68,7 +68,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
     records = records_of(benchmark)
     images = {name: paths_of(own, benchmark.folder) for name, own in records.items()} | dict(benchmark.brought)
     rows = reconstruction_rows(scores, benchmark.size)  # scores -> metrics
-    rows += generation_rows(benchmark, images, records)  # images -> features -> metrics
+    rows += generation_rows(benchmark, images, records, world.device)  # images -> features -> metrics
     results = {
         "protocol": VERSION,
         **run_info(),
