@@ -38,12 +38,8 @@ def log_inputs(benchmark: Benchmark, parent: MLflowTracker) -> None:
     """Record in MLflow the settings, and which prompts and photographs the benchmark reads."""
     parent.log_run_start(to_yaml(benchmark.config))
     prompts = "\n".join(benchmark.prompts)
-    parent.log_input(
-        "prompts",
-        Path(benchmark.config.prompts_file or PROMPTS).name,
-        hashlib.sha256(prompts.encode()).hexdigest(),
-        "evaluation",
-    )
+    name = Path(benchmark.config.prompts_file or PROMPTS).name
+    parent.log_input("prompts", name, hashlib.sha256(prompts.encode()).hexdigest(), "evaluation")
     parent.log_input("photographs", benchmark.config.photos, benchmark.photos.sha256, "evaluation")
 
 

@@ -91,6 +91,8 @@ def test_other_settings_are_another_folder():
         ({"generator": "tiny-sdxk"}, "did you mean 'tiny-sdxl'"),
         ({"size": 700}, "512, 1024, 2048, 4096"),
         ({"prompts": 10_000}, "10000 are asked for"),
+        ({"prompts_file": "nowhere.txt"}, "prompts_file=nowhere.txt must be a file or a folder that is there"),
+        ({"offload": "modle"}, "offload=modle"),
         ({"steps": -1}, "steps=-1"),
         ({"devices": 0}, "devices=0"),
         ({"folders": {"lua": "x"}}, "needs another name"),
@@ -113,9 +115,21 @@ def test_photographs_that_are_too_small_are_refused(config, tmp_path):
     small = write_photo_set(tmp_path / "small", ["train", "val", "test"], size=320)
     with pytest.raises(UserError, match="no test photograph of 512 px or more"):
         resolve(dataclasses.replace(config, photos=str(small)))
-    tiny = write_photo_set(tmp_path / "tiny", ["train", "val", "test"], size=128)
-    with pytest.raises(UserError, match="smaller than the 256 px"):
-        resolve(dataclasses.replace(config, photos=str(tiny)))
+
+
+def test_patches_have_the_published_size_where_the_generator_has(config):
+    benchmark = resolve(config)
+    assert benchmark.patch == 256
+    for name in ("sdxl", "sd3", "flux", "flux2"):
+        assert dataclasses.replace(benchmark, facts=GENERATORS[name]).patch == 1024
+
+
+def test_prompts_of_ones_own_file_are_used(config, tmp_path):
+    (tmp_path / "mine.txt").write_text("a red house\na blue house\na green house\n")
+    mine = dataclasses.replace(config, prompts_file=str(tmp_path / "mine.txt"))
+    assert resolve(mine).prompts == ("a red house", "a blue house")  # as many as the profile says
+    assert len(resolve(dataclasses.replace(mine, prompts=3)).prompts) == 3
+    assert resolve(mine).folder != resolve(config).folder
 
 
 def test_images_made_elsewhere_are_looked_at_first(config, tmp_path):
