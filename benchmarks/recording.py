@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks.benchmark import Benchmark
 from benchmarks.protocol import PROMPTS, VERSION
 from lua_lightning.config import to_yaml
+from lua_lightning.pictures import read_image
 from lua_lightning.tracking.tracker import MLflowTracker
 
 SHOWN_SIDE = 512  # pixels of the images that are logged
@@ -97,7 +98,6 @@ def record(
 
 def reduced(path: Path) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3), no side above `SHOWN_SIDE`."""
-    with Image.open(path) as image:
-        whole = image.convert("RGB")
+    whole = Image.fromarray(read_image(path))
     whole.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(whole)

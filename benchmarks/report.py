@@ -23,6 +23,7 @@ from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.files import replacing, write_json, write_text
+from lua_lightning.pictures import read_image
 
 PAGE = Path(__file__).parent / "report.template.html"
 SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
@@ -145,10 +146,17 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
 
 def data_uri(path: Path) -> str:
     """Return an image file as a JPEG data URI."""
-    with Image.open(path) as image:
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="JPEG", quality=QUALITY)
+    buffer = io.BytesIO()
+    Image.fromarray(read_image(path)).save(buffer, format="JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def script_json(content: Any) -> str:
+    """Return data as JSON for a script element, in which no text can open or close an element or a comment."""
+    text = json.dumps(content)  # everything beyond ASCII is escaped already
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def shown_metric(name: str) -> dict[str, Any]:
@@ -190,7 +198,7 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figur
         title=html.escape(f"{results['size']} px with {results['generator']}"),
         facts=" · ".join(f"<b>{html.escape(key)}</b> {html.escape(str(value))}" for key, value in facts.items()),
         figure="data:image/png;base64," + base64.b64encode(figure.read_bytes()).decode(),
-        data=json.dumps(content).replace("</", "<\\/"),
+        data=script_json(content),
     )
 
 
