@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from data.candidates import Sharpness, Unreachable
-from data.recipes import RECIPES
+from data.recipes import AUTHOR, IMAGE, RECIPES
 from lua_lightning.errors import UserError
 from lua_lightning.files import is_running
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet, Split
@@ -46,7 +46,10 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
     recipe = RECIPES[recipe_name]
     sharpness = Sharpness(options.min_side or recipe.min_side, options.target_softness, options.max_softness)
     fractions = {"val_fraction": options.val_fraction, "test_fraction": options.test_fraction}
+    split_by = options.split_by or recipe.split_by
     settings = {**asdict(sharpness), **fractions, **recipe.settings(options)}
+    if split_by != IMAGE:  # which sets without the word are
+        settings["split_by"] = split_by
     _clear_left_overs(options.out.resolve())
     _refuse_foreign(options.out, options.force)
     existing = None if options.force else _existing(options.out, recipe_name, settings)
@@ -61,7 +64,8 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
         harvest = recipe.collect(options, fetched)
         from data.prepare import prepare  # imports torch, which a set that is there already need not wait for
 
-        photos, skipped = prepare(harvest, made, sharpness, tuple(fractions.values()), options.workers)
+        shares = tuple(fractions.values())
+        photos, skipped = prepare(harvest, made, sharpness, shares, options.workers, split_by == AUTHOR)
         PhotoSet(made, recipe_name, settings, tuple(photos), tuple(skipped)).save()
         _put_in_place(made, options.out.resolve(), partial / REPLACED)
     finally:

@@ -10,6 +10,8 @@ from typing import Any
 from data import dead_leaves, debian, folder, hub, packaged, sets
 from data.candidates import Harvest
 
+AUTHOR, IMAGE = "author", "image"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -23,6 +25,7 @@ class Recipe:
         example: What an example has after the recipe's name.
         min_side: Default of `--min-side`.
         fallback: Recipe that is made instead where this one's place cannot be reached.
+        split_by: Default of `--split-by`. The default set is split by image: published numbers rest on its splits.
     """
 
     summary: str
@@ -32,6 +35,7 @@ class Recipe:
     example: str = ""
     min_side: int = 800
     fallback: str | None = None
+    split_by: str = AUTHOR
 
 
 def _recipe(summary: str, module: ModuleType, **facts: Any) -> Recipe:
@@ -45,7 +49,9 @@ def _packaged_and_dead_leaves(options: argparse.Namespace, work: Path) -> Harves
 OFFLINE = "packaged+dead-leaves"
 
 RECIPES: dict[str, Recipe] = {
-    "photos": _recipe("photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE),
+    "photos": _recipe(
+        "photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE, split_by=IMAGE
+    ),
     "folder": _recipe("your own images", folder, example="~/Pictures --out data/mine"),
     "sets": _recipe(
         "photo sets that are there already, joined into one",
@@ -64,5 +70,6 @@ RECIPES: dict[str, Recipe] = {
         dead_leaves.settings,
         _packaged_and_dead_leaves,
         min_side=256,
+        split_by=IMAGE,
     ),
 }

@@ -1,13 +1,17 @@
+import base64
+import io
 import json
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.report import cell, columns_of, markdown, page, pareto, plot, shown_metric
+from benchmarks.recording import reduced
+from benchmarks.report import cell, columns_of, data_uri, markdown, page, pareto, plot, shown_metric
 
 RESULTS = {
-    "protocol": "1",
+    "protocol": "2",
     "commit": "0" * 40,
     "device": "CPU",
     "generator": "tiny-sdxl",
@@ -67,6 +71,18 @@ def test_every_part_of_the_report_prints_by_the_table_of_metrics():
     assert shown_metric("kid/effnet-lite0")["digits"] == 4
 
 
+def test_a_users_images_are_shown_as_they_are_read(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "mine.png", exif=turned)
+    shown = Image.open(io.BytesIO(base64.b64decode(data_uri(tmp_path / "mine.png").partition(",")[2])))
+    assert shown.size == (20, 40)
+    assert reduced(tmp_path / "mine.png").shape == (40, 20, 3)
+    clear = np.zeros((8, 8, 4), dtype=np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert (reduced(tmp_path / "clear.png") == 255).all()
+
+
 def test_the_front_holds_what_nothing_beats_in_both():
     points = [(1.0, 5.0), (2.0, 4.0), (3.0, 7.0), (1.0, 6.0), (4.0, 7.0)]
     assert pareto(points, higher=True) == [3, 2]
@@ -80,10 +96,13 @@ def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
     for method in ("lua", "latent-bicubic"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / f"{method}.png")
         images[method] = [tmp_path / f"{method}.png"]
-    text = page({**RESULTS, "prompts": ["a lake <b>"]}, images, figure)
+    prompts = ["a lake <b>", "<!--<script>", "-->&amp;\u2028 ' \" \\"]
+    text = page({**RESULTS, "prompts": prompts}, images, figure)
     assert not re.search(r'(?:src|href)="(?!data:)', text)
-    data = json.loads(re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1])
-    assert data["prompts"] == ["a lake <b>"]
+    inside = re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1]
+    assert not set(inside) & set("<>&")  # after `<!--<script>` a browser takes the script's own end for text
+    data = json.loads(inside)
+    assert data["prompts"] == prompts
     assert data["unavailable"]["FID (Inception)"] == "no weights </script>"
     assert data["images"]["lua"][0].startswith("data:image/jpeg;base64,")
     assert {name: metric["higher"] for name, metric in data["metrics"].items()} == {
