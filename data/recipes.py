@@ -23,6 +23,7 @@ class Recipe:
         example: What an example has after the recipe's name.
         min_side: Default of `--min-side`.
         fallback: Recipe that is made instead where this one's place cannot be reached.
+        resumes: Whether `collect` goes on with what an earlier call has left in its work folder.
     """
 
     summary: str
@@ -32,6 +33,7 @@ class Recipe:
     example: str = ""
     min_side: int = 800
     fallback: str | None = None
+    resumes: bool = False
 
 
 def _recipe(summary: str, module: ModuleType, **facts: Any) -> Recipe:
@@ -53,7 +55,7 @@ RECIPES: dict[str, Recipe] = {
         example="data/photos data/mine --out data/both",
         min_side=32,
     ),
-    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500"),
+    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500", resumes=True),
     "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
     "dead-leaves": _recipe(
         "synthetic images with the statistics of natural scenes", dead_leaves, example="--count 48", min_side=256
