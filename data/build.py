@@ -1,6 +1,7 @@
 """Make a photo set: collect, prepare, and put the finished folder in place in one step."""
 
 import argparse
+import contextlib
 import glob
 import json
 import os
@@ -58,16 +59,22 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
     started = time.monotonic()
     partial = _new_partial(options.out)
     try:
-        fetched, made = partial / "fetched", partial / "made"
-        fetched.mkdir()
+        fetched, made = _fetched_folder(options.out, partial, recipe.resumes), partial / "made"
+        fetched.mkdir(exist_ok=True)
         made.mkdir()
-        harvest = recipe.collect(options, fetched)
+        try:
+            harvest = recipe.collect(options, fetched)
+        finally:
+            with contextlib.suppress(OSError):
+                fetched.rmdir()  # where nothing was fetched there is nothing to go on with
+        fetched.mkdir(exist_ok=True)
         from data.prepare import prepare  # imports torch, which a set that is there already need not wait for
 
         shares = tuple(fractions.values())
         photos, skipped = prepare(harvest, made, sharpness, shares, options.workers, split_by == AUTHOR)
         PhotoSet(made, recipe_name, settings, tuple(photos), tuple(skipped)).save()
         _put_in_place(made, options.out.resolve(), partial / REPLACED)
+        shutil.rmtree(fetched, ignore_errors=True)
     finally:
         _clear(partial, options.out.resolve())
     photo_set = PhotoSet.load(options.out)
@@ -182,6 +189,12 @@ def _new_partial(out: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     return partial
+
+
+def _fetched_folder(out: Path, partial: Path, kept: bool) -> Path:
+    """Return where originals are fetched to: below the work folder, or beside `out`, where they outlive a kill."""
+    out = out.resolve()
+    return out.parent / f".{out.name}.fetched" if kept else partial / "fetched"
 
 
 def _put_in_place(made: Path, out: Path, replaced: Path) -> None:

@@ -26,6 +26,7 @@ class Recipe:
         min_side: Default of `--min-side`.
         fallback: Recipe that is made instead where this one's place cannot be reached.
         split_by: Default of `--split-by`. The default set is split by image: published numbers rest on its splits.
+        resumes: Whether `collect` goes on with what an earlier call has left in its work folder.
     """
 
     summary: str
@@ -36,6 +37,7 @@ class Recipe:
     min_side: int = 800
     fallback: str | None = None
     split_by: str = AUTHOR
+    resumes: bool = False
 
 
 def _recipe(summary: str, module: ModuleType, **facts: Any) -> Recipe:
@@ -59,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
         example="data/photos data/mine --out data/both",
         min_side=32,
     ),
-    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500"),
+    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500", resumes=True),
     "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
     "dead-leaves": _recipe(
         "synthetic images with the statistics of natural scenes", dead_leaves, example="--count 48", min_side=256
