@@ -121,6 +121,11 @@ docs-settings: setup ## remake docs/settings.md from the settings' own explanati
 docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here
 	@$(BIN)/python -m docs.ablation_tables
 
+.PHONY: comfyui-network
+comfyui-network: ## copy the inference network into the ComfyUI node pack, which needs no lua_lightning
+	@sed 's/from lua_lightning.models.windows/from .windows/' lua_lightning/models/network.py > comfyui/network.py
+	@cp lua_lightning/models/windows.py comfyui/windows.py
+
 .PHONY: doctor
 doctor: setup ## say what is here and what is missing
 	@$(RUN) doctor

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lua_lightning.commands.command import Command, add_settings, listing, run_command
+from lua_lightning.signals import SAME_COMMAND
 
 PROGRAM = "python -m benchmarks"
 
@@ -42,6 +43,7 @@ COMMAND = Command(
     add_arguments,
     run,
     details,
+    SAME_COMMAND,
 )
 
 

@@ -29,8 +29,9 @@ _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write to; the file takes its place when the block ends without an error.
 
-    A reader never sees half a file, and a kill, a full disk or a power cut leaves the file that was there. What killed
-    processes left half written in the same folder is cleared away.
+    A reader never sees half a file, and a kill, a full disk or a power cut leaves the file that was there. The new file
+    has the old one's permissions, or a new file's usual ones. What killed processes left half written in the same
+    folder is cleared away.
 
     Raises:
         UserError: The file cannot be written; nothing has changed then.
@@ -41,7 +42,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_left_overs(target.parent)
         partial = _partial_of(target)
+        partial.touch()
+        mode = (target if target.exists() else partial).stat().st_mode  # a library's writer may make it private
         yield partial
+        partial.chmod(mode)
         _flush(partial)
         os.replace(partial, target)
         _flush_folder(target.parent)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lua_lightning.errors import UserError
+from lua_lightning.errors import UserError, first_line
 from lua_lightning.files import write_text
 
 LOCK, HOLDER = "lock", "lock.holder"
@@ -23,6 +23,8 @@ class Busy(UserError):
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder, which is made where it is missing, for this process alone.
 
+    Some file systems of clusters know no locks. A line on stderr then says that nothing guards the folder.
+
     Raises:
         Busy: Another process holds it; the sentence says which.
     """
@@ -32,6 +34,10 @@ def alone(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise Busy(f"{folder} is in use by {_holder(folder)}: wait for it to end, or stop it") from error
+    except (OSError, NotImplementedError) as error:
+        print(f"{folder} cannot be locked ({first_line(error)}): see that no second process uses it", file=sys.stderr)
+        yield
+        return
     try:
         with contextlib.suppress(UserError):  # a full disk: the lock itself is held
             command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+ENDED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+SAME_COMMAND = "the same command goes on where it stopped"
 
 
 class Stopped(SystemExit):
@@ -67,5 +68,13 @@ def end_with_launcher() -> None:
     """Let Linux end this process when the launcher that started it as one of several is killed."""
     if not sys.platform.startswith("linux") or not {"LOCAL_RANK", "RANK"} & os.environ.keys():
         return
+    # The first process may close its records. The others wait for it inside a collective, where only a kill reaches.
+    end = signal.SIGTERM if is_first_process() else signal.SIGKILL
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, end, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first, or the only, of the processes that work together, by their environment."""
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return all(rank == "0" for rank in ranks)

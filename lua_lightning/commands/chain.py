@@ -34,8 +34,10 @@ def details() -> str:
 def run(options: argparse.Namespace) -> None:
     """Train the stages, print the closing table on stderr and one JSON line on stdout."""
     from lua_lightning.training.chain import print_report, run_chain
+    from lua_lightning.training.runs import named_folder
 
-    report = run_chain(options.chain, options.overrides, options.resume, options.folder, minutes=options.minutes)
+    folder = options.folder and named_folder(options.folder)
+    report = run_chain(options.chain, options.overrides, options.resume, folder, minutes=options.minutes)
     if report:  # empty on every process but the first
         print_report(report)
         print(f"adapter in {report['adapter']}; {how_to_see_runs()} shows the chain and its stages", file=sys.stderr)

@@ -39,6 +39,8 @@ class Command:
     """Carries the command out and returns the exit status; None is success. A user's mistake is a `UserError`."""
     details: Callable[[], str] = nothing
     """Returns the text below the options, such as what can be chosen; called only when help is printed."""
+    goes_on: str = ""
+    """How to go on after Ctrl-C or SIGTERM, unless what was stopped says so itself; empty where nothing goes on."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -127,7 +129,9 @@ def run_command(command: Command, program: str, arguments: Sequence[str] | None 
     parser = Parser(command.sentence, command.example, command.details, prog=program)
     command.add_arguments(parser)
     return guarded(
-        program, lambda: command.run(parser.parse_strictly(sys.argv[1:] if arguments is None else arguments))
+        program,
+        lambda: command.run(parser.parse_strictly(sys.argv[1:] if arguments is None else arguments)),
+        command.goes_on,
     )
 
 

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     split = options.split
     crops = measure(options.adapter, load_config(RunConfig, options.experiment, options.overrides), split)
     print_scores(summarise(crops), f"{options.adapter} on {len(crops)} {split} crops")
-    tracked = {f"{split}/{name}": vars(estimate) for name, estimate in intervals(crops).items()}
+    tracked = {f"{split}/{name}": estimate.entry() for name, estimate in intervals(crops).items()}
     print(json.dumps({"adapter": options.adapter, "crops": len(crops), **tracked}))
 
 

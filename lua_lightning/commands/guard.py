@@ -2,41 +2,51 @@
 
 import errno
 import os
+import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.signals import ENDED, Stopped, end_with_launcher, is_first_process, terminable
 
-REFUSED, FAILED, INTERRUPTED, CUT_OFF = 2, 1, 130, 141  # the last two are 128 + SIGINT and 128 + SIGPIPE, as in a shell
+REFUSED, FAILED, CUT_OFF = 2, 1, 141  # the last is 128 + SIGPIPE, as in a shell
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# What PyTorch's backends say when a process that works with this one is gone or silent.
+DESERTED = re.compile(r"connection (closed|reset) by peer|timed out waiting|socket timeout|watchdog.*timeout", re.I)
 
 
-def guarded(program: str, work: Callable[[], int | None]) -> int:
+def guarded(program: str, work: Callable[[], int | None], goes_on: str = "") -> int:
     """Run `work` and return the exit status.
 
     Args:
         program: What the user typed, which opens each line.
         work: Returns the status; None is success.
+        goes_on: How to go on after a signal, where `work` does not say so itself.
 
     Returns:
         The status of `work`; 2 after a mistake of the user, 1 where the system refused something (a full disk, a
-        read-only folder, no memory), 130 after Ctrl-C, 141 where nobody reads the output any more.
+        read-only folder, no memory), 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output any more.
     """
+    end_with_launcher()
     print_any_name()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow thinks of metadata; damage is an error of ours
     try:
-        status = work() or 0
+        with terminable():
+            status = work() or 0
         sys.stdout.flush()
         return status
     except UserError as error:
         return _say(program, str(error), REFUSED)
+    except Stopped as stop:
+        return _say_ended(program, stop.number, stop.goes_on or goes_on)
     except SystemExit:  # help and version end like this
         settle_output()
         raise
     except KeyboardInterrupt as error:
-        return _say(program, f"interrupted{f': {error}' if str(error) else ''}", INTERRUPTED)
+        return _say_ended(program, signal.SIGINT, str(error) or goes_on)
     except BrokenPipeError:
         settle_output()
         return CUT_OFF
@@ -53,6 +63,14 @@ def _say(program: str, sentence: str, status: int) -> int:
     except OSError:  # nobody reads that either
         settle_output()
     return status
+
+
+def _say_ended(program: str, number: int, goes_on: str) -> int:
+    """Say once, whatever the number of processes, that a signal ended the work and how to go on."""
+    status = 128 + number
+    if not is_first_process():
+        return status
+    return _say(program, f"{ENDED[signal.Signals(number)]}{f': {goes_on}' if goes_on else ''}", status)
 
 
 def print_any_name() -> None:
@@ -77,6 +95,8 @@ def system_sentence(error: BaseException) -> str | None:
         return _file_sentence(error)
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return f"there is not enough memory ({first_line(error)}): use smaller sizes or batches, or another device"
+    if DESERTED.search(str(error)):
+        return f"another process of this run ended or is silent ({first_line(error)}): see what it says, then resume"
     return None
 
 

@@ -5,6 +5,7 @@ import argparse
 from lua_lightning.commands.choices import SETTINGS_HINT, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.recipes import find_recipe
+from lua_lightning.signals import SAME_COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,4 +45,5 @@ COMMAND = Command(
     add_arguments,
     run,
     details,
+    SAME_COMMAND,
 )

@@ -33,14 +33,13 @@ def details() -> str:
 def run(options: argparse.Namespace) -> None:
     """Train, print the closing table on stderr and one JSON line on stdout."""
     from lua_lightning.config import RunConfig, load_config
-    from lua_lightning.training.runs import CONFIG
-    from lua_lightning.training.train import is_rank_zero, print_card, train
+    from lua_lightning.training.runs import CONFIG, is_rank_zero, named_folder
+    from lua_lightning.training.train import print_card, train
 
     config = load_config(RunConfig, options.experiment, options.overrides)
-    resume = options.resume
-    if options.folder is not None and (options.folder / CONFIG).is_file():
-        resume = str(options.folder)
-    results = train(config, resume, options.folder)
+    folder = options.folder and named_folder(options.folder)
+    resume = str(folder) if folder and (folder / CONFIG).is_file() else options.resume
+    results = train(config, resume, folder)
     if is_rank_zero():
         print_card(results)
         print(json.dumps(results))

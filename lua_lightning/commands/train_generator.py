@@ -5,6 +5,7 @@ import json
 
 from lua_lightning.commands.command import Command, add_settings
 from lua_lightning.recipes import find_recipe
+from lua_lightning.signals import SAME_COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,4 +38,5 @@ COMMAND = Command(
     add_arguments,
     run,
     details,
+    SAME_COMMAND,
 )

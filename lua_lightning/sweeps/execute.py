@@ -13,12 +13,12 @@ from typing import Any
 
 import submitit
 import torch
-from filelock import FileLock
 from submitit.helpers import DelayedSubmission
 
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_text
-from lua_lightning.sweeps.plan import ERROR, LOCK, Plan, PlannedRun
+from lua_lightning.locks import Busy
+from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun
 from lua_lightning.training.chain import run_chain
 
 POLL_SECONDS = 1.0
@@ -44,15 +44,15 @@ class Training:
 
     def __call__(self) -> None:
         folder = self.run.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, timeout=0):
-            (folder / ERROR).unlink(missing_ok=True)
-            name = f"{self.run.variant} seed {self.run.seed}"
-            try:
-                run_chain(self.run.chain, self.run.settings, False, folder, name, self.tags, self.params)
-            except Exception as error:
-                write_text(folder / ERROR, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
-                raise
+        (folder / ERROR).unlink(missing_ok=True)
+        name = f"{self.run.variant} seed {self.run.seed}"
+        try:
+            run_chain(self.run.chain, self.run.settings, False, folder, name, self.tags, self.params)
+        except Busy:  # another driver's process trains it
+            raise
+        except Exception as error:
+            write_text(folder / ERROR, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+            raise
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what submitit requeues when SLURM preempts the job or its time is up."""

@@ -10,19 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock, Timeout
-
 from lua_lightning.bounds import SEED, Each, Name, Text, Within, check
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.tables import reported
+from lua_lightning.locks import is_held
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.pretrained import state_dict_sha256
 from lua_lightning.tracking.names import plain_name
 from lua_lightning.training.chain import load_chain, stage_names, stages_of
 from lua_lightning.training.runs import CONFIG, RESULTS, SCORES
 
-ERROR, LOCK = "error.txt", "lock"
+ERROR = "error.txt"
 MOST_VARIANTS = 1000
 VARIANTS = "variant"  # name of the axis of named variants
 
@@ -92,13 +91,7 @@ class PlannedRun:
 
     def is_running(self) -> bool:
         """Return whether a process of this machine holds the run's lock; the system frees it when that process ends."""
-        if not (self.folder / LOCK).is_file():
-            return False
-        try:
-            with FileLock(self.folder / LOCK, timeout=0):
-                return False
-        except Timeout:
-            return True
+        return is_held(self.folder)
 
     @property
     def scores(self) -> Path:

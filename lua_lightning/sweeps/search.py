@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import optuna
 import yaml
-from filelock import FileLock, Timeout
 from optuna.importance import get_param_importances
 from optuna.trial import TrialState
 from rich.console import Console
@@ -20,7 +19,8 @@ from lua_lightning.config import load_config, to_yaml
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.files import write_text
-from lua_lightning.sweeps.objective import distances
+from lua_lightning.locks import alone
+from lua_lightning.sweeps.objective import VERSION, distances
 from lua_lightning.tracking.address import tracking_uri
 from lua_lightning.tracking.delivery import connect
 from lua_lightning.tracking.spool import stored_run_id
@@ -111,7 +111,9 @@ class Search:
         self.folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
-            storage=f"sqlite:///{self.folder / 'optuna.db'}", study_name=self.config.name, load_if_exists=True
+            storage=f"sqlite:///{self.folder / 'optuna.db'}",
+            study_name=f"{self.config.name}, objective {VERSION}",
+            load_if_exists=True,
         )
         # A search that goes on must not draw again what it drew first.
         seed, startup = self.config.seed + len(study.trials), max(4, self.config.trials // 3)
@@ -267,9 +269,5 @@ def run_search(path: Path, overrides: Sequence[str] = (), trials: int | None = N
     """
     quiet()
     search = Search(path, overrides, trials)
-    search.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(search.folder / "lock", timeout=0):
-            return run(search)
-    except Timeout as error:
-        raise UserError(f"{search.folder} is being searched by another process: wait for it, or stop it") from error
+    with alone(search.folder):
+        return run(search)

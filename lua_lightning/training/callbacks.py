@@ -84,7 +84,7 @@ class CleanStop(Callback):
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if isinstance(error, SystemExit) and self.number is not None:  # Lightning's way to end after a signal
+        if isinstance(error, (SystemExit, KeyboardInterrupt)) and self.number is not None:  # Lightning's ways to end
             raise Stopped(self.number) from None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

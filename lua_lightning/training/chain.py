@@ -1,5 +1,6 @@
 """A chain: several stages in a row, each from the averaged weights of the one before."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -20,11 +21,21 @@ from lua_lightning.evaluation.perceptual import distances
 from lua_lightning.evaluation.registry import Metric, label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table, reported
 from lua_lightning.files import write_json, write_text
+from lua_lightning.signals import resumable
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.budget import Budget
 from lua_lightning.training.checks import check_run
-from lua_lightning.training.runs import CONFIG, LATEST, RESULTS, SCORES, folder_to_resume, new_folder
-from lua_lightning.training.train import is_rank_zero, quiet, train
+from lua_lightning.training.runs import (
+    CONFIG,
+    LATEST,
+    RESULTS,
+    SCORES,
+    folder_to_resume,
+    held,
+    is_rank_zero,
+    new_folder,
+)
+from lua_lightning.training.train import quiet, train
 
 STAGES = "stages.json"  # in the chain's folder: the run folder of each stage that has begun
 
@@ -155,18 +166,22 @@ def run_chain(
     if resume:
         folder = folder_to_resume(own, str(folder or "auto"))
     folder = folder or new_folder(own)
-    tracker = MLflowTracker(
-        own.tracking.experiment,
-        name or chain.name,
-        folder,
-        tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
-        system_metrics=False,
-    )
-    with tracker:
-        tracker.log_run_start(to_yaml(chain))
-        tracker.log_hyperparams(params or {})
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(resumable(f"the same command with `--folder {folder}` (make: RESUME=1) goes on"))
+        stack.enter_context(held(folder))
         if is_rank_zero():
             write_text(folder / CONFIG, to_yaml(own))
+        tracker = stack.enter_context(
+            MLflowTracker(
+                own.tracking.experiment,
+                name or chain.name,
+                folder,
+                tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
+                system_metrics=False,
+            )
+        )
+        tracker.log_run_start(to_yaml(chain))
+        tracker.log_hyperparams(params or {})
         begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
         command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
         results = _run_stages(chain, runs, begun, folder, tracker.run_id, command, minutes)
@@ -266,9 +281,9 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
                 if key not in estimates:
                     by_scale[scale][name] = {"unavailable": "its weights were not there when this stage ended"}
                     continue
-                by_scale[scale][name] = vars(estimates[key])
+                by_scale[scale][name] = estimates[key].entry()
                 if key in differences:
-                    by_scale[scale][name] = {**vars(estimates[key]), "difference": vars(differences[key])}
+                    by_scale[scale][name] = {**estimates[key].entry(), "difference": differences[key].entry()}
         facts = {name: own[name] for name in ("steps", "hours", "images_per_second", "run_id")}
         stages[own["stage"]] = {**by_scale, **facts}
     return {"stages": stages, "adapter": results[-1]["adapter"]}

@@ -1,26 +1,91 @@
 """The folders of training runs: a new one, the one to go on with, and the finished one to start from."""
 
+import contextlib
 import datetime
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lua_lightning.config import RunConfig, load_config, to_yaml
+from lua_lightning.config import RunConfig, load_config
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
+from lua_lightning.files import PARTIAL, write_json
+from lua_lightning.locks import HOLDER, LOCK, alone
 
 CONFIG, RESULTS, SCORES, START = "config.yaml", "results.json", "scores.json", "init_from.txt"
+ORIGIN = "origin.json"  # hashes of the photographs and of the codec that a run was begun with
 LATEST = "latest:"  # adapter.init_from=latest:stage1
 
 
+def is_rank_zero() -> bool:
+    """Return whether this process writes the run's files."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 def new_folder(config: RunConfig) -> Path:
-    """Return a fresh folder for a run, named by the time."""
+    """Make a fresh folder for a run, named by the time, and return it; other processes than the first make none."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(config.runs) / config.name / stamp
-    while folder.exists():
-        folder = folder.with_name(folder.name + "x")
+    while is_rank_zero():
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:  # of a run that began in the same second
+            folder = folder.with_name(folder.name + "x")
     return folder
+
+
+def named_folder(folder: Path) -> Path:
+    """Return the folder that a user names for a run: a new one, an empty one, or one of a run.
+
+    Raises:
+        UserError: It holds something that no run has put there, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--folder {folder} is a file: name a folder")
+    if folder.is_dir() and not (folder / CONFIG).is_file():
+        others = (path.name for path in folder.iterdir() if path.name not in (LOCK, HOLDER))
+        strangers = sorted(name for name in others if not name.endswith(PARTIAL))
+        if strangers:
+            raise UserError(
+                f"--folder {folder} holds {strangers[0]}, which no run made: name a folder that is new or empty"
+            )
+    return folder
+
+
+def held(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold a run's folder for this process and those that work with it.
+
+    Raises:
+        Busy: Another run holds it.
+    """
+    return alone(folder) if is_rank_zero() else contextlib.nullcontext()
+
+
+def begin_or_check(folder: Path, origin: Mapping[str, str]) -> None:
+    """Note what a run is made from, or check that a resumed one is made from the same.
+
+    Args:
+        folder: Of the run.
+        origin: Hash of each thing by its name in a sentence: the photographs, the codec.
+
+    Raises:
+        UserError: One of them has changed since the run began.
+    """
+    noted = folder / ORIGIN
+    known = read_json(noted) if noted.is_file() else {}
+    for name, value in origin.items():
+        if known.get(name, value) != value:
+            raise UserError(
+                f"{name} changed since {folder} was begun: bring them back as they were, or begin another run"
+            )
+    if is_rank_zero():
+        write_json(noted, dict(origin))
 
 
 def folder_to_resume(config: RunConfig, resume: str) -> Path:
@@ -42,16 +107,23 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
             raise UserError(f"{folder} is not a run folder: it has no {CONFIG}")
     if (folder / RESULTS).exists():
         raise UserError(f"{folder} is finished: start another run without resume, or with more steps")
-    old, new = (folder / CONFIG).read_text().splitlines(), to_yaml(config).splitlines()
-    changed = [
-        f"{before.strip()} -> {after.strip()}" for before, after in zip(old, new, strict=False) if before != after
-    ]
-    if changed or len(old) != len(new):
+    old, new = (dict(_flat(asdict(each))) for each in (load_config(RunConfig, folder / CONFIG), config))
+    changed = [f"{key}: {old[key]} -> {value}" for key, value in new.items() if old[key] != value]
+    if changed:
         raise UserError(
             f"{folder} was started with other settings ({'; '.join(changed[:3])}): "
             "give the same ones, or start another run"
         )
     return folder
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting under its dotted key; the weights of the loss terms are one setting."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and key != "loss":
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def starting_point(config: RunConfig, resumed: Path | None = None) -> str | None:

@@ -1,5 +1,6 @@
 """One training run from configuration to adapter folder, card and JSON line."""
 
+import contextlib
 import logging
 import sys
 import warnings
@@ -8,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lua_lightning.checkout import how_to_see_runs
 from lua_lightning.config import RunConfig, TrainConfig, to_yaml
-from lua_lightning.environment import native_bf16, run_info
+from lua_lightning.environment import best_device, native_bf16, run_info, use_tensor_cores
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import write_scores
 from lua_lightning.evaluation.tables import print_scores
@@ -24,6 +23,7 @@ from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
+from lua_lightning.signals import resumable
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress
 from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
@@ -36,14 +36,20 @@ from lua_lightning.training.checkpoints import (
 )
 from lua_lightning.training.checks import check_run
 from lua_lightning.training.module import AdapterModule
-from lua_lightning.training.runs import CONFIG, RESULTS, SCORES, START, folder_to_resume, new_folder, starting_point
+from lua_lightning.training.runs import (
+    CONFIG,
+    RESULTS,
+    SCORES,
+    START,
+    begin_or_check,
+    folder_to_resume,
+    held,
+    is_rank_zero,
+    new_folder,
+    starting_point,
+)
 
 CHECKPOINTS = "checkpoints"  # folder inside that of a run
-
-
-def is_rank_zero() -> bool:
-    """Return whether this process writes the run's files."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) -> LatentUpscaler:
@@ -65,7 +71,7 @@ def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) 
         )
         if settings.transfer:
             adapter = adapter.for_codec(codec.channels, codec.source, codec.downscale)
-        elif adapter.config.channels != codec.channels or adapter.config.space != "normalised":
+        elif adapter.config.channels != codec.channels:
             raise UserError(
                 f"adapter.init_from={init_from} works on {adapter.config.channels} {adapter.config.space} "
                 f"channels, but {codec.source} has {codec.channels} normalised ones: choose an adapter of that codec, "
@@ -153,23 +159,33 @@ def train(
         folder: Of a new run; chosen by name and time when not given.
         parent_run_id: MLflow run that this one is shown under.
         command: What the adapter's card gives as the way to train it again.
+
+    Raises:
+        UserError: A setting or a file is wrong, another process holds the run, or its photographs or codec changed.
+        Stopped: A signal ended it, with a checkpoint.
     """
     check_run(config)
     quiet()
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # TF32, as the convolutions compute by default
+    use_tensor_cores(best_device())
     L.seed_everything(config.seed, verbose=False)
-    folder = folder_to_resume(config, resume) if resume else folder or new_folder(config)
-    init_from = starting_point(config, folder if resume else None)
+    resumed = folder_to_resume(config, resume) if resume else None
+    init_from = starting_point(config, resumed)
     photos = PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
     codec = LatentCodec.from_pretrained(config.cache.codec)
     codec.mixed_precision = config.train.decoder_precision == "bf16-mixed"
     adapter = build_adapter(config, codec, init_from)
-    with make_tracker(config, folder, init_from, codec, parent_run_id, bool(resume)) as tracker:
-        tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
+    folder = resumed or folder or new_folder(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(resumable(f"the same command with `--resume {folder}` (make: RESUME=1) goes on"))
+        stack.enter_context(held(folder))
+        begin_or_check(
+            folder, {f"the photographs {photos.folder}": photos.sha256, f"the codec {codec.source}": codec.sha256()}
+        )
         if is_rank_zero():
             write_text(folder / CONFIG, to_yaml(config))
             write_text(folder / START, (init_from or "") + "\n")
+        tracker = stack.enter_context(make_tracker(config, folder, init_from, codec, parent_run_id))
+        tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
         module = AdapterModule(config, adapter, codec)
         results = fit(config, module, PairDataModule(config, codec), tracker, folder, bool(resume))
         if is_rank_zero():
@@ -182,9 +198,9 @@ def train(
 
 
 def make_tracker(
-    config: RunConfig, folder: Path, init_from: str | None, codec: LatentCodec, parent_run_id: str | None, resume: bool
+    config: RunConfig, folder: Path, init_from: str | None, codec: LatentCodec, parent_run_id: str | None
 ) -> MLflowTracker:
-    """Return the tracker of a run, or with `resume` of the one that its folder knows."""
+    """Return the tracker of a run, which is the one that its folder knows where it is resumed."""
     tags = {"stage": config.stage, "codec": codec.source}
     if init_from:
         tags["init_from"] = init_from

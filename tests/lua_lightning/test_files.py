@@ -154,3 +154,13 @@ def test_nothing_else_writes_files():
 
 def _sources(folder):
     return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_a_file_has_the_usual_permissions_whichever_library_wrote_it(tmp_path):
+    path, usual = tmp_path / "weights.safetensors", tmp_path / "usual"
+    usual.touch()
+    write_tensors(path, {"a": torch.zeros(2)})
+    assert path.stat().st_mode == usual.stat().st_mode
+    path.chmod(0o640)
+    write_tensors(path, {"a": torch.ones(2)})
+    assert path.stat().st_mode & 0o777 == 0o640
