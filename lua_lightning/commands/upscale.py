@@ -19,6 +19,7 @@ from lua_lightning.commands.outputs import (
     refuse_existing,
 )
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.signals import resumable
 
 if TYPE_CHECKING:
     from lua_lightning.models.adapter import LatentUpscaler
@@ -176,10 +177,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.input.is_dir():
         tell(upscale_file(adapter, codec, options.input, options.output, options.scale, options.tile))
         return 0
-    try:
+    with resumable("what is made stays; the same command with --skip-existing goes on"):
         skipped = _upscale_all(adapter, codec, work, options)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("what is made stays; the same command with --skip-existing goes on") from error
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     if len(skipped) == len(work):

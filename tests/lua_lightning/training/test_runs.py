@@ -91,7 +91,7 @@ def test_runs_of_different_photographs_are_not_paired(tmp_path):
         folder.mkdir()
         runs.begin_or_check(folder, {runs.PHOTOGRAPHS: mark, runs.CODEC: mark})
     runs.check_same_photographs([folders[0], folders[2]])
-    with pytest.raises(UserError, match="one and .*two were made from different photographs"):
+    with pytest.raises(UserError, match=r"one and .*two were made from different photographs"):
         runs.check_same_photographs(folders)
 
 
