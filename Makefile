@@ -165,6 +165,10 @@ test: setup ## run the test suite
 test-slow: setup ## run the long checks (speed proofs, servers that die, kill and resume)
 	@$(BIN)/python -m pytest -q -rs -m slow $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## kill every command at random moments, go on, compare with unbroken runs (ARGS="--kills 50 --seed 0")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: lint
 lint: setup ## check style, types and the length of lines, in Markdown too
 	@$(BIN)/ruff check .

@@ -8,9 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
-
-from tests.lua_lightning.tracking.helpers import status_of
 
 MAIN = """
 import sys
@@ -62,7 +61,8 @@ class Work:
 
     @property
     def status(self) -> str:
-        return status_of(json.loads((self.folder / "tracking.json").read_text())["run_id"])
+        run_id = json.loads((self.folder / "tracking.json").read_text())["run_id"]
+        return mlflow.MlflowClient().get_run(run_id).info.status
 
 
 def _lives(process: int) -> bool:
