@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from tests.chaos.workloads import Workload, prepare  # noqa: E402
+from tests.chaos.workloads import Workload, prepare
 
 IMPORTED = (
     "mlflow.store.tracking.sqlalchemy_store",
