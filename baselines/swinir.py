@@ -7,12 +7,12 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from baselines.clock import Clock
-from baselines.contract import PIXEL_OVERLAP, PIXEL_TILE, Method, Start, Unavailable
+from baselines.contract import Unavailable
+from baselines.pixel_method import PixelMethod, loader
 from lua_lightning.bounds import Text
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.swin import SwinIR
-from lua_lightning.tiling import tiled
+from lua_lightning.pixel_upscalers import PixelUpscaler
 
 
 @dataclass
@@ -25,7 +25,7 @@ class SwinIRSettings:
     """Official .pth file for scale 4, because official files have one scale each."""
 
 
-class SwinIRMethod(Method):
+class SwinIRMethod(PixelMethod):
     """SwinIR in pixels after the decoder (arXiv 2108.10257): the adapter's trunk and heads on RGB."""
 
     name = "swinir"
@@ -36,13 +36,13 @@ class SwinIRMethod(Method):
         own = self.settings
         return (*super().sources, own.weights, *([own.weights_x4] if own.weights_x4 else []))
 
-    def _enlarge(self, images: Tensor, scale: int) -> Tensor:
-        model = self._model(scale)
+    def enlarge(self, images: Tensor, scale: int) -> Tensor:
+        model = self.model(scale)
         if isinstance(model, SwinIR):
             return model((images + 1) / 2) * 2 - 1
         return model(images, scale)
 
-    def _model(self, scale: int) -> nn.Module:
+    def model(self, scale: int) -> nn.Module:
         source = self.settings.weights_x4 if scale == 4 and self.settings.weights_x4 else self.settings.weights
         if source not in self._loaded:
             network = SwinIR if Path(source).is_file() else LatentUpscaler
@@ -58,10 +58,5 @@ class SwinIRMethod(Method):
     def _loaded(self) -> dict[str, nn.Module]:
         return {}
 
-    def make(self, start: Start, size: int, clock: Clock) -> Tensor:
-        scale = self.scale(start, size)
-        self._model(scale)  # loading is not a phase
-        with clock.phase("decode"):
-            image = self.world.decode(start.latents)
-        with clock.phase("upscale"):
-            return tiled(lambda part: self._enlarge(part, scale), image, scale, PIXEL_TILE, PIXEL_OVERLAP)
+
+PIXELS = PixelUpscaler((2, 4), loader(SwinIRMethod))

@@ -1,9 +1,6 @@
 """What a benchmark shows: a Markdown table, a plot of fidelity against seconds, and one HTML file with everything."""
 
-import base64
 import html
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
@@ -13,20 +10,20 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from PIL import Image
 from rich.console import Console
 
 from baselines.clock import PHASES
+from benchmarks.pages import embedded, file_uri, jpeg_uri
 from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.files import replacing, write_json, write_text
+from lua_lightning.pictures import read_image
 
 PAGE = Path(__file__).parent / "report.template.html"
 SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
-QUALITY = 93
 PLOTTED = ("psnr", EFFNET, "patch-kid/effnet-lite0")  # the first that both a time and a value are known of
 COST = ("seconds", "peak_memory_mib")  # metrics that the generation track has beside those of its images
 
@@ -47,13 +44,13 @@ def cell(row: Mapping[str, Any], name: str, interval: bool = True) -> str:
     if "value" not in entry:
         return "-"
     whole = interval and "low" in entry
-    text = metric.estimate(estimate_of(entry)) if whole else metric.text(entry["value"])
+    text = metric.estimate(Estimate.of_entry(entry)) if whole else metric.text(entry["value"])
     return text + ("*" if "note" in entry else "")
 
 
-def estimate_of(entry: Mapping[str, Any]) -> Estimate:
-    """Return the value and interval of a metric's entry in results."""
-    return Estimate(entry["value"], entry["low"], entry["high"])
+def verdict_cell(name: str, entry: Mapping[str, Any]) -> str:
+    """Return a paired difference with its interval and its verdict, as a table shows it."""
+    return f"{metric_of(name).difference(Estimate.of_entry(entry))} {entry['lua_is']}"
 
 
 def cost(row: Mapping[str, Any]) -> list[str]:
@@ -82,7 +79,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     if results["differences"]:
         names = list(next(iter(results["differences"].values())))
         lines = [
-            [method, *(f"{metric_of(name).difference(estimate_of(own[name]))} {own[name]['lua_is']}" for name in names)]
+            [method, *(verdict_cell(name, own[name]) for name in names)]
             for method, own in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))
@@ -143,14 +140,6 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     return figure
 
 
-def data_uri(path: Path) -> str:
-    """Return an image file as a JPEG data URI."""
-    with Image.open(path) as image:
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def shown_metric(name: str) -> dict[str, Any]:
     """Return what the page needs to print a metric."""
     metric = metric_of(name)
@@ -169,7 +158,7 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figur
     Args:
         results: As `results.json` holds them.
         images: Files of each method, in the order of prompts.
-        figure: PNG of the plot.
+        figure: PNG or SVG file of the plot.
     """
     tables = []
     for track in ("reconstruction", "generation"):
@@ -182,15 +171,16 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figur
         "start": [LATENT_BICUBIC, LUA],
         "phases": PHASES,
         "prompts": results["prompts"][:SHOWN_PROMPTS],
-        "images": {name: [data_uri(path) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()},
+        "images": {name: [jpeg_uri(read_image(path)) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()},
         "unavailable": reasons(results),
+        "votes": results.get("votes"),
     }
     facts = {key: results[key] for key in ("protocol", "commit", "device", "generator", "size", "remark")}
     return Template(PAGE.read_text()).substitute(
         title=html.escape(f"{results['size']} px with {results['generator']}"),
         facts=" · ".join(f"<b>{html.escape(key)}</b> {html.escape(str(value))}" for key, value in facts.items()),
-        figure="data:image/png;base64," + base64.b64encode(figure.read_bytes()).decode(),
-        data=json.dumps(content).replace("</", "<\\/"),
+        figure=file_uri(figure),
+        data=embedded(content),
     )
 
 

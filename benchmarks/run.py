@@ -17,6 +17,7 @@ from benchmarks.benchmark import Benchmark, resolve
 from benchmarks.config import BenchConfig
 from benchmarks.estimate import announce
 from benchmarks.failures import Failures
+from benchmarks.finished import with_votes
 from benchmarks.generation import make_images, missing_methods, paths_of, records_of
 from benchmarks.protocol import VERSION
 from benchmarks.reconstruction import score_methods
@@ -92,7 +93,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
         "differences": differences_to_lua(scores),
         "rows": rows,
     }
-    return results, images
+    return with_votes(results, benchmark.folder), images
 
 
 def generate(benchmark: Benchmark, world: World, fabric: Fabric) -> None:

@@ -1,7 +1,6 @@
 """Rows of results from stored images and scores: every metric with its interval, or why it is unavailable."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from benchmarks.protocol import PATCH_PX, PATCH_SEED, PATCHES
 from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.evaluation.distribution import fid, kid_estimate, meaningful
+from lua_lightning.evaluation.distribution import ImageFeatures, fid, kid_estimate, meaningful
 from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
 from lua_lightning.evaluation.perceptual import distances
@@ -70,7 +69,8 @@ class Distributions:
             ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, self.reference))
             for network in self.networks:
                 features, reference = (extract(network, own, self.cache) for own in (ours, theirs))
-                metrics[f"{patch}kid/{network.name}"] = _kid(features, reference, ours.groups, theirs.groups)
+                sets = ImageFeatures(features, ours.groups), ImageFeatures(reference, theirs.groups)
+                metrics[f"{patch}kid/{network.name}"] = _kid(*sets)
                 metrics[f"{patch}fid/{network.name}"] = _fid(features, reference)
             for name, reason in self.missing.items():
                 for kind in ("kid", "fid"):
@@ -81,11 +81,9 @@ class Distributions:
         return metrics
 
 
-def _kid(
-    features: np.ndarray, reference: np.ndarray, groups: np.ndarray, reference_groups: np.ndarray
-) -> dict[str, Any]:
+def _kid(features: ImageFeatures, reference: ImageFeatures) -> dict[str, Any]:
     try:
-        return asdict(kid_estimate(features, reference, groups, reference_groups))
+        return kid_estimate(features, reference).entry()
     except UserError as error:
         return {"unavailable": str(error)}
 
@@ -101,12 +99,12 @@ def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
 
 
 def clip_metric(files: Sequence[Path], prompts: Sequence[str], score: ClipScore | str) -> dict[str, dict[str, Any]]:
-    """Return the mean prompt match with its bootstrap interval over images, or why it is unavailable."""
+    """Return the mean prompt match with its interval over images, or why it is unavailable."""
     if isinstance(score, str):
         return {CLIP: {"unavailable": score}}
     values = score(files, prompts)
     crops = [CropScores(index, index, {"x/clip": float(value)}) for index, value in enumerate(values)]
-    return {score.name: asdict(intervals(crops)["x/clip"])}
+    return {score.name: intervals(crops)["x/clip"].entry()}
 
 
 def load_clip(file: str | None) -> ClipScore | str:
@@ -144,7 +142,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
     for name, own in rows.items():
         estimates = intervals(with_recovery(rows, name))
         metrics: dict[str, Any] = {
-            metric: asdict(estimates[f"x/{metric}"]) for metric in keys_of("pairs") if f"x/{metric}" in estimates
+            metric: estimates[f"x/{metric}"].entry() for metric in keys_of("pairs") if f"x/{metric}" in estimates
         }
         results.append(
             {
@@ -178,7 +176,7 @@ def differences(rows: dict[str, list[CropScores]], one: str, other: str) -> dict
 
 
 def verdict(metric: str, difference: Estimate) -> str:
-    """Return `better`, `worse`, or `no clear difference` where the interval holds zero."""
+    """Return `better`, `worse`, or `no clear difference` where the interval holds zero or there is none."""
     if not difference.clear:
         return "no clear difference"
     return "better" if (difference.value > 0) == metric_of(metric).higher_is_better else "worse"
@@ -192,5 +190,5 @@ def differences_to_lua(scores: dict[str, list[CropScores]]) -> dict[str, dict[st
     for name in scores:
         if name != LUA and row_of(name).competes:
             own = differences(scores, LUA, name)
-            found[name] = {metric: asdict(value) | {"lua_is": verdict(metric, value)} for metric, value in own.items()}
+            found[name] = {metric: one.entry() | {"lua_is": verdict(metric, one)} for metric, one in own.items()}
     return found

@@ -94,7 +94,7 @@ def print_gains(found: Sequence[Gain], left_out: Mapping[str, str], title: str) 
     columns = ("scale", PSNR.label, "bicubic", "gain", "95 %", "better", "perceptual")
     table = plain_table(title, "adapter", columns)
     for one in found:
-        interval = f"{one.gain.low:.2f}..{one.gain.high:.2f}"
+        interval = f"{one.gain.low:.2f}..{one.gain.high:.2f}" if one.gain.bounded else "-"
         ratio = "-" if one.perceptual is None else f"{100 * (one.perceptual - 1):+.0f} %"
         table.add_row(
             one.adapter,
@@ -143,7 +143,8 @@ def run(options: argparse.Namespace) -> int:
                 raise
             left_out[name] = str(error)  # the autoencoder of a generator that is not here
     print_gains(found, left_out, f"adapters against {PIXEL_BICUBIC}, {options.split} photographs, in dB")
-    print(json.dumps({"split": options.split, "gains": [asdict(gain) for gain in found], "not_measured": left_out}))
+    lines = [asdict(gain) | {"gain": gain.gain.entry()} for gain in found]
+    print(json.dumps({"split": options.split, "gains": lines, "not_measured": left_out}))
     return 0 if found and all(gain.holds for gain in found) else 1
 
 

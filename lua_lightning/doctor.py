@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lua_lightning.checkout import in_checkout, of_checkout
 from lua_lightning.environment import cpu_has_bf16, cpu_name, git_commit, memory, run_info
 from lua_lightning.evaluation.registry import METRICS, NETWORKS, label_of, why_unavailable
 from lua_lightning.generators.catalogue import zoo_generators
@@ -28,6 +29,13 @@ MIN_DISK = 2 * GIB  # photographs, cache, checkpoints and runs of the quick stag
 
 
 MIN_MEMORY = 3 * GIB
+
+
+INSTALL = "make setup" if in_checkout() else "pip install --upgrade lua-lightning"
+
+
+# What must be here: an installed package can do without photographs, a checkout is there to train.
+PURPOSE = "`make train-stage1`" if in_checkout() else "`lua-lightning upscale`"
 
 
 MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
@@ -83,16 +91,21 @@ def doctor(root: Path | None = None) -> int:
     for title, checks in groups.items():
         table.add_row(f"[bold]{title}[/bold]")
         for check in checks:
-            mend = "" if check.ok else f"\n[dim]-> {escape(check.mend)}[/dim]"
+            mend = "" if check.ok else f"\n[dim]-> {escape(_where(check.mend))}[/dim]"
             table.add_row(f"  {escape(check.name)}", _mark(check), escape(check.found) + mend)
     console = Console(highlight=False)
     console.print(table)
     missing = [check for checks in groups.values() for check in checks if check.needed and not check.ok]
     if missing:
-        console.print(f"\n[red]missing for `make train-stage1`:[/red] {escape(', '.join(c.name for c in missing))}")
+        console.print(f"\n[red]missing for {PURPOSE}:[/red] {escape(', '.join(c.name for c in missing))}")
         return 1
-    console.print("\n[green]everything that `make train-stage1` needs is here[/green]")
+    console.print(f"\n[green]everything that {PURPOSE} needs is here[/green]")
     return 0
+
+
+def _where(mend: str) -> str:
+    """Return what mends something; a command of the checkout says outside one where to get it."""
+    return of_checkout(mend) if mend.startswith(("make ", "git ")) and not in_checkout() else mend
 
 
 def _mark(check: Check) -> str:
@@ -108,7 +121,7 @@ def versions() -> list[Check]:
     for name, version in info["versions"].items():
         malicious = name == "lightning" and version in MALICIOUS_LIGHTNING
         found = f"{version} was published with malicious code" if malicious else version or "not installed"
-        checks.append(Check(name, found, version is not None and not malicious, "make setup"))
+        checks.append(Check(name, found, version is not None and not malicious, INSTALL))
     return checks
 
 
@@ -171,7 +184,7 @@ def photographs(root: Path) -> list[Check]:
     checks = [_photo_set(path) for path in sorted((root / "data").glob("*/manifest.json"))]
     if any(check.ok for check in checks):
         return [Check(c.name, c.found, c.ok, c.mend, needed=False) for c in checks]
-    return checks or [Check("photo set", "no data/*/manifest.json", False, "make data")]
+    return checks or [Check("photo set", "no data/*/manifest.json", False, "make data", needed=in_checkout())]
 
 
 def _photo_set(manifest: Path) -> Check:
@@ -179,9 +192,11 @@ def _photo_set(manifest: Path) -> Check:
     try:
         counts = Counter(image["split"] for image in json.loads(manifest.read_text(encoding="utf-8"))["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Check(name, f"damaged manifest ({type(error).__name__}: {error})", False, "make data")
+        return Check(
+            name, f"damaged manifest ({type(error).__name__}: {error})", False, "make data", needed=in_checkout()
+        )
     found = ", ".join(f"{count} {split}" for split, count in sorted(counts.items())) or "no photographs"
-    return Check(name, found, counts["train"] > 0 and counts["val"] > 0, "make data")
+    return Check(name, found, counts["train"] > 0 and counts["val"] > 0, "make data", needed=in_checkout())
 
 
 def caches(root: Path) -> list[Check]:

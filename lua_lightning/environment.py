@@ -24,6 +24,12 @@ def native_bf16() -> bool:
     return cpu_has_bf16()
 
 
+def use_tensor_cores(device: str) -> None:
+    """Let float32 matrix products on a GPU use TF32, as its convolutions do by default; other devices stay exact."""
+    if torch.device(device).type == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
 def cpu_has_bf16() -> bool:
     """Return whether the processor multiplies bfloat16 matrices itself (AVX-512 BF16, AMX, or Arm's BF16)."""
     try:

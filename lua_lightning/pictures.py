@@ -103,6 +103,12 @@ class Picture:
     pixels: np.ndarray
     alpha: np.ndarray | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        height, width = self.pixels.shape[:2]
+        return width, height
+
     def on_white(self) -> np.ndarray:
         """Return the pixels as they look on white paper, uint8 (H, W, 3)."""
         if self.alpha is None:

@@ -3,7 +3,7 @@
 import inspect
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.backends import Backend, backend_of
 from lua_lightning.models.codec import LatentCodec, what_is_not_finite
+from lua_lightning.pipeline_parts import black, placed, reduced, replaced
+from lua_lightning.sizes import Plan, Target, plan_size, target
 from lua_lightning.tiling import tiled
 
 log = logging.getLogger(__name__)
@@ -45,10 +47,17 @@ def takes_scale(adapter: LatentUpscaler, scale: float) -> bool:
     return scale in config.scales or (config.head == "liif" and config.skip != "linear")
 
 
+def scales_for(adapter: LatentUpscaler, wanted: Target) -> tuple[float, ...]:
+    """Return what the adapter can enlarge by: what it has heads for, or a whole number where it takes any."""
+    if isinstance(wanted.scale, int) and takes_scale(adapter, wanted.scale):
+        return (wanted.scale,)
+    return adapter.config.scales
+
+
 def load_pair(
     adapter: str | Path | LatentUpscaler = "lua-tiny-d16",
     codec: str | Path | LatentCodec | None = None,
-    scale: int = 2,
+    scale: int | None = 2,
     device: str | torch.device | None = None,
 ) -> tuple[LatentUpscaler, LatentCodec]:
     """Return an adapter and a codec that fit each other and `scale`, on one device and ready for inference.
@@ -56,7 +65,7 @@ def load_pair(
     Args:
         adapter: Name, folder, file or hub id, or a loaded adapter, which is moved to the device.
         codec: Likewise; None takes the codec that the adapter was trained on.
-        scale: Scale that the adapter must have a head for.
+        scale: Scale that the adapter must have a head for; None asks for none.
         device: `cpu`, `cuda` or `mps`; None takes the best there is.
 
     Raises:
@@ -69,7 +78,7 @@ def load_pair(
         raise UserError(f"{name} does not say which codec it was trained on: name the codec (codec=, --codec)")
     autoencoder = codec if isinstance(codec, LatentCodec) else LatentCodec.from_pretrained(codec)
     check_pair(network, autoencoder)
-    if not takes_scale(network, scale):
+    if scale is not None and not takes_scale(network, scale):
         raise UserError(f"there is no head for scale {scale}: the adapter has heads for {list(network.config.scales)}")
     device = device or best_device()
     return network.to(device).eval(), autoencoder.to(device)
@@ -96,6 +105,16 @@ def upscale_latents(
         UserError: Adapter and codec do not share a latent space, or there is no head for `scale`.
     """
     check_pair(adapter, codec)
+    return in_adapter_space(adapter, codec, latents, scale, tile)
+
+
+def in_adapter_space(
+    adapter: LatentUpscaler, codec: LatentCodec | Backend, latents: Tensor, scale: int, tile: int | None = None
+) -> Tensor:
+    """Return normalised latents enlarged in the adapter's own space and normalised again; gradients flow through.
+
+    Args and shapes are those of `upscale_latents`.
+    """
     raw = adapter.config.space == "raw"
     inputs = codec.denormalise(latents) if raw else latents
     if tile:
@@ -103,6 +122,21 @@ def upscale_latents(
     else:
         outputs = adapter(inputs, scale)
     return codec.normalise(outputs) if raw else outputs
+
+
+def range_in_adapter_space(
+    adapter: LatentUpscaler, codec: LatentCodec, low: Sequence[float], high: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Return the range of each channel of normalised latents, (C,) each, converted to the adapter's space.
+
+    Where a codec's factors differ by position in a cell (FLUX.2), it is the widest range over the positions.
+    """
+    if adapter.config.space != "raw":
+        return list(low), list(high)
+    cell = codec.scale.shape[-1]
+    ends = (torch.tensor(values, device=codec.device).view(1, -1, 1, 1) for values in (low, high))
+    raw_low, raw_high = (codec.denormalise(values.expand(1, -1, cell, cell)) for values in ends)
+    return raw_low.amin((0, 2, 3)).tolist(), raw_high.amax((0, 2, 3)).tolist()
 
 
 def out_of_range(adapter: LatentUpscaler, codec: LatentCodec, latents: Tensor) -> Tensor:
@@ -145,35 +179,6 @@ def upscale_tensor(
     return codec.decode(enlarged, tile=in_latents)[..., : height * scale, : width * scale].clamp(-1, 1)
 
 
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Let `owner` have another attribute of its own meanwhile."""
-    missing = object()
-    before = vars(owner).get(name, missing)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is missing:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
-
-
-@contextmanager
-def placed(adapter: LatentUpscaler, device: torch.device) -> Iterator[None]:
-    """Have the adapter on `device` meanwhile; one whose weights hooks of its own place is left alone."""
-    home = next(adapter.parameters()).device
-    moves = device != home and home.type != "meta"
-    if moves:
-        adapter.to(device)
-    try:
-        yield
-    finally:
-        if moves:
-            adapter.to(home)
-
-
 class UpscaledPipeline:
     """A diffusers pipeline with an adapter before its decoder: called as that pipeline, it returns larger images.
 
@@ -191,34 +196,59 @@ class UpscaledPipeline:
         pipe: Any loaded diffusers pipeline that decodes with a `vae` of a class in `models.backends.BACKENDS`, such as
             those of SDXL, SD3, FLUX, FLUX.2, Qwen-Image, SANA, their image-to-image, ControlNet and editing variants.
         adapter: Trained on that autoencoder's latents; each call works where the pipeline's latents are.
-        scale: One of the adapter's scales.
+        scale: Times the pipeline's own width and height; 2 when no size is given. Between the adapter's scales it
+            enlarges by the next larger one, and an antialiased filter reduces the decoded images.
         tile: Side in pixels of the tiles of the result that the adapter works on; None works on the whole. The
             autoencoder decodes in tiles where the pipeline's does (`pipe.vae.enable_tiling()`).
+        size: Width and height of the images in pixels, instead of `scale`.
+        megapixels: Millions of pixels, instead of `scale`.
+        fit: How `size` is met: "inside" keeps the aspect and the whole image, "crop" fills it and cuts what sticks out.
 
     Raises:
         UserError: The pipeline has no such autoencoder, or the adapter was made for other latents.
     """
 
-    def __init__(self, pipe: Any, adapter: LatentUpscaler, scale: int = 2, tile: int | None = 1024):
+    def __init__(
+        self,
+        pipe: Any,
+        adapter: LatentUpscaler,
+        scale: float | None = None,
+        tile: int | None = 1024,
+        *,
+        size: tuple[int, int] | None = None,
+        megapixels: float | None = None,
+        fit: str = "inside",
+    ):
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
         if vae is None or "output_type" not in inspect.signature(pipe.__call__).parameters:
             raise UserError(
                 f"a pipeline of class {name} cannot be enlarged: it needs an autoencoder (`vae`) and `output_type`"
             )
-        self.pipe, self.adapter, self.scale, self.tile = pipe, adapter, scale, tile
+        self.pipe, self.adapter, self.tile = pipe, adapter, tile
+        self.wanted = target(scale, size, megapixels, fit)
         check_pair(adapter, backend_of(vae, name))
-        if not takes_scale(adapter, scale):
-            raise UserError(f"the adapter has heads for {list(adapter.config.scales)}, not for scale={scale}")
+        if self.wanted.scale and self.wanted.scale > max(scales_for(adapter, self.wanted)):
+            largest = max(adapter.config.scales)
+            raise UserError(f"the adapter enlarges at most {largest} times, not scale={self.wanted.scale:g} times")
+
+    def plan(self, width: int, height: int) -> Plan:
+        """Return how images that the pipeline would make of `width` x `height` pixels come to their size.
+
+        Raises:
+            UserError: The size asked for is beyond the adapter's largest scale.
+        """
+        return plan_size(width, height, self.wanted, scales_for(self.adapter, self.wanted), "the pipeline's image")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the pipeline returns for these arguments, `scale` times as large.
+        """Return what the pipeline returns for these arguments, as large as asked.
 
         Sizes are the base image's, as the pipeline takes them. `output_type="latent"` gives enlarged normalised
         latents (N, C, H, W), or (N, C, frames, H, W) of a film, as `LatentCodec.decode` takes them, also where the
         pipeline packs its own.
 
         Raises:
-            UserError: Latents or images are not finite; or the pipeline pastes its result into the original image.
+            UserError: Latents or images are not finite; the pipeline pastes its result into the original image; or
+                latents are asked for in a size that is none of the adapter's scales.
         """
         call = inspect.signature(self.pipe.__call__).bind(*args, **kwargs)
         if call.arguments.get("padding_mask_crop") is not None:
@@ -253,52 +283,57 @@ class UpscaledPipeline:
             decode: Whether to decode them too; otherwise the pipeline gets a small black image to go on with.
         """
         vae, processor = self.pipe.vae, getattr(self.pipe, "image_processor", None)
-        decode_plain, resize = vae.decode, getattr(processor, "resize_and_crop_tensor", None)
+        decode_plain, binned = vae.decode, getattr(processor, "resize_and_crop_tensor", None)
         own = {kind.__module__ for kind in type(self.pipe).__mro__}
 
         def decode_enlarged(raw: Tensor, *args: Any, **options: Any) -> Any:
             if sys._getframe(1).f_globals.get("__name__") not in own:
                 return decode_plain(raw, *args, **options)  # a callback that shows what the latents have become
-            enlarged, larger = self._enlarge(raw)
+            unit = backend_of(vae, type(self.pipe).__name__).downscale
+            try:
+                plan = self.plan(raw.shape[-1] * unit, raw.shape[-2] * unit)
+                if not decode and plan.size != plan.enlarged:
+                    scales = " or ".join(str(scale) for scale in self.adapter.config.scales)
+                    raise UserError(
+                        f"latents cannot be reduced to {self.wanted.ending}, which pixels can: ask for scale={scales}, "
+                        'or for another output_type than "latent"'
+                    )
+            except UserError as error:
+                problems.append(str(error))
+                return black(raw, *args, **options)
+            enlarged, larger = self._enlarge(raw, int(plan.scale))
             latents.append(enlarged)
-            result = decode_plain(larger, *args, **options) if decode else _black(raw, *args, **options)
+            result = decode_plain(larger, *args, **options) if decode else black(raw, *args, **options)
             problem = what_is_not_finite(enlarged, result[0], type(self.pipe).__name__, raw.dtype)
             if problem:
                 problems.append(problem)
                 result[0].nan_to_num_()
-            return result
+            return reduced(result, plan) if decode else result
 
         def resize_enlarged(samples: Tensor, new_width: int, new_height: int) -> Tensor:
-            return resize(samples, new_width * self.scale, new_height * self.scale)  # pyright: ignore
+            plan = self.plan(new_width, new_height)
+            return binned(samples, *plan.size)  # pyright: ignore[reportOptionalCall]
 
         with replaced(vae, "decode", decode_enlarged):
-            if resize is None:
+            if binned is None:
                 yield
                 return
             with replaced(processor, "resize_and_crop_tensor", resize_enlarged):  # SANA and PixArt bin their sizes
                 yield
 
-    def _enlarge(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _enlarge(self, raw: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         """Return the enlargement of raw latents (N, C, H, W) or (N, C, frames, H, W), normalised and raw."""
         vae, name = self.pipe.vae, type(self.pipe).__name__
         given = backend_of(vae, name)
         wrapped = getattr(vae, "latent_codec", None)
         codec = given if wrapped is None else backend_of(wrapped.model, name)
         frames = raw.transpose(1, 2).flatten(0, 1) if raw.ndim == 5 else raw
-        tile = int(self.tile // given.downscale // self.scale) if self.tile else None
+        tile = int(self.tile // given.downscale // scale) if self.tile else None
         with placed(self.adapter, raw.device):
-            enlarged = upscale_latents(self.adapter, codec, given.normalise(frames), self.scale, tile)
+            enlarged = upscale_latents(self.adapter, codec, given.normalise(frames), scale, tile)
         larger = given.denormalise(enlarged).to(raw.dtype)
         if raw.ndim == 5:
             larger = larger.unflatten(0, (len(raw), -1)).transpose(1, 2)
             if raw.shape[2] > 1:
                 enlarged = enlarged.unflatten(0, (len(raw), -1)).transpose(1, 2)
         return enlarged, larger
-
-
-def _black(raw: Tensor, return_dict: bool = True, **_: Any) -> Any:
-    """Return a small black image for each of the latents (N, C, ..., H, W), in the form of an autoencoder's answer."""
-    from diffusers.models.autoencoders.vae import DecoderOutput
-
-    images = raw.new_zeros((len(raw), 3, *raw.shape[2:-2], 8, 8))
-    return DecoderOutput(sample=images) if return_dict else (images,)

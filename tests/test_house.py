@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[1]
 FUNCTION, FILE = 50, 350
 SOURCES = sorted(
     path
-    for folder in ("lua_lightning", "baselines", "benchmarks", "data", "docs", "tests")
+    for folder in ("lua_lightning", "baselines", "benchmarks", "data", "docs", "comfyui", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 
 
-@pytest.mark.parametrize("folder", ["lua_lightning", "baselines", "benchmarks", "data", "docs", "tests"])
+@pytest.mark.parametrize("folder", ["lua_lightning", "baselines", "benchmarks", "data", "docs", "comfyui", "tests"])
 def test_no_function_and_no_file_is_two_things(folder):
     long = []
     for path in (source for source in SOURCES if source.relative_to(ROOT).parts[0] == folder):

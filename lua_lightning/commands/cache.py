@@ -3,17 +3,17 @@
 import argparse
 import json
 import re
-from pathlib import Path
 
 from lua_lightning.commands.choices import SETTINGS_HINT, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.errors import UserError
+from lua_lightning.recipes import find_recipe
 from lua_lightning.signals import SAME_COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning cache`."""
-    parser.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
+    parser.add_argument("experiment", type=find_recipe, help="YAML file or recipe, such as stage1")
     add_settings(parser, "settings that override the file's, such as cache.codec=tiny-d4")
     parser.add_argument(
         "--part",

@@ -5,13 +5,15 @@ import json
 import sys
 from pathlib import Path
 
+from lua_lightning.checkout import how_to_see_runs
 from lua_lightning.commands.choices import SETTINGS_HINT, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
+from lua_lightning.recipes import find_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning chain`."""
-    parser.add_argument("chain", type=Path, help="YAML file, such as experiments/chains/full.yaml")
+    parser.add_argument("chain", type=find_recipe, help="YAML file or recipe, such as chains/full")
     add_settings(parser, "settings of every stage, such as train.steps=500, or of one: stage3:train.steps=500")
     parser.add_argument("--resume", action="store_true", help="resume the newest unfinished chain of that name")
     parser.add_argument(
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     report = run_chain(options.chain, options.overrides, options.resume, folder, minutes=options.minutes)
     if report:  # empty on every process but the first
         print_report(report)
-        print(f"adapter in {report['adapter']}; `make mlflow-ui` shows the chain and its stages", file=sys.stderr)
+        print(f"adapter in {report['adapter']}; {how_to_see_runs()} shows the chain and its stages", file=sys.stderr)
         print(json.dumps(report))
 
 

@@ -1,10 +1,10 @@
 """What can be chosen on the command line, listed without importing PyTorch."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from lua_lightning.generators.catalogue import GENERATORS
 from lua_lightning.models.known_codecs import KNOWN, PIXELS
+from lua_lightning.recipes import recipes
 from lua_lightning.zoo import zoo_adapters, zoo_autoencoders
 
 ELSEWHERE = ("a folder", "a hub id")
@@ -29,6 +29,5 @@ def generators() -> dict[str, Sequence[str]]:
 
 
 def experiments(folder: str = "") -> dict[str, Sequence[str]]:
-    """Return the YAML files in a folder of `experiments/`, where there is one."""
-    files = [path.as_posix() for path in sorted((Path("experiments") / folder).glob("*.yaml"))]
-    return {"files": files or ["none here: a checkout of lua-lightning has them in experiments/"]}
+    """Return the recipes in a folder of `experiments/`."""
+    return {"recipes": recipes(folder)}

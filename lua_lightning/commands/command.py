@@ -13,6 +13,7 @@ from typing import Any
 
 from lua_lightning.commands.guard import guarded
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.recipes import find_recipe
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -203,7 +204,7 @@ class _PrintCompletion(argparse.Action):
         for action in parser._actions:
             for command in action.choices.values() if isinstance(action.choices, dict) else ():
                 for argument in command._actions:
-                    if argument.type is Path:
+                    if argument.type in (Path, find_recipe):
                         argument.complete = shtab.FILE
         print(shtab.complete(parser, values))
         parser.exit()

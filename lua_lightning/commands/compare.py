@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     rows = compare(options.runs, options.split)
     print_table(rows, f"difference to {options.runs[0]} on {options.split}; 95 % intervals over photographs")
     print(markdown(rows))
-    print(json.dumps([{**row, "differences": {n: vars(d) for n, d in row["differences"].items()}} for row in rows]))
+    print(json.dumps([{**row, "differences": {n: d.entry() for n, d in row["differences"].items()}} for row in rows]))
 
 
 COMMAND = Command(

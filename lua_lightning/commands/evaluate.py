@@ -2,18 +2,21 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from lua_lightning.commands.choices import SETTINGS_HINT, SPLITS, adapters, codecs, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
+from lua_lightning.recipes import find_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning evaluate`."""
     parser.add_argument("adapter", nargs="?", default="lua-tiny-d16", help="name, folder, file or hub id")
-    default = Path("experiments/stage1.yaml")
     parser.add_argument(
-        "experiment", nargs="?", type=Path, default=default, help="YAML file whose photographs and codec are used"
+        "experiment",
+        nargs="?",
+        type=find_recipe,
+        default="stage1",
+        help="YAML file or recipe whose photographs and codec are used",
     )
     add_settings(parser, "settings that override the file's, such as data.photos=data/mine")
     parser.add_argument("--split", choices=SPLITS, default="test", help="photographs to measure on")
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     split = options.split
     crops = measure(options.adapter, load_config(RunConfig, options.experiment, options.overrides), split)
     print_scores(summarise(crops), f"{options.adapter} on {len(crops)} {split} crops")
-    tracked = {f"{split}/{name}": vars(estimate) for name, estimate in intervals(crops).items()}
+    tracked = {f"{split}/{name}": estimate.entry() for name, estimate in intervals(crops).items()}
     print(json.dumps({"adapter": options.adapter, "crops": len(crops), **tracked}))
 
 

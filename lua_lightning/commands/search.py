@@ -3,17 +3,17 @@
 import argparse
 import importlib.util
 import json
-from pathlib import Path
 
 from lua_lightning.commands.choices import SETTINGS_HINT, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.errors import UserError
+from lua_lightning.recipes import find_recipe
 from lua_lightning.signals import SAME_COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning search`."""
-    parser.add_argument("search", type=Path, help="YAML file, such as experiments/searches/losses.yaml")
+    parser.add_argument("search", type=find_recipe, help="YAML file or recipe, such as searches/losses")
     add_settings(parser, "settings of every trial, such as train.steps=500, or of one stage: stage3:train.steps=500")
     parser.add_argument("--trials", type=int, help="finished trials to end with (default: the file's)")
 

@@ -1,16 +1,16 @@
 """`lua-lightning sweep`: train every variant of a sweep file and compare them."""
 
 import argparse
-from pathlib import Path
 
 from lua_lightning.commands.choices import SETTINGS_HINT, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
+from lua_lightning.recipes import find_recipe
 from lua_lightning.signals import SAME_COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning sweep`."""
-    parser.add_argument("sweep", type=Path, help="YAML file, such as experiments/sweeps/losses.yaml")
+    parser.add_argument("sweep", type=find_recipe, help="YAML file or recipe, such as sweeps/losses")
     add_settings(parser, "settings of every run, such as train.steps=500, or of one stage: stage3:train.steps=500")
     parser.add_argument("--seeds", help="seeds to train every variant with, such as 0,1,2 (default: the file's)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and the expected time, and stop")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from lua_lightning.commands.choices import adapters, codecs, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
+from lua_lightning.recipes import find_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning train`."""
-    parser.add_argument("experiment", type=Path, help="YAML file, such as experiments/stage1.yaml")
+    parser.add_argument("experiment", type=find_recipe, help="YAML file or recipe, such as stage1")
     add_settings(parser, "settings that override the file's, such as train.steps=500")
     parser.add_argument(
         "--resume", nargs="?", const="auto", metavar="RUN", help="resume RUN, or the newest unfinished run of that name"

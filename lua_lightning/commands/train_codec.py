@@ -2,14 +2,14 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.recipes import find_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning train-codec`."""
-    parser.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/codec-d16.yaml")
+    parser.add_argument("experiment", type=find_recipe, help="YAML file or recipe, such as zoo/codec-d16")
     add_settings(parser, "settings that override the file's, such as steps=500")
 
 

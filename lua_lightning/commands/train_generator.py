@@ -2,15 +2,15 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from lua_lightning.commands.command import Command, add_settings
+from lua_lightning.recipes import find_recipe
 from lua_lightning.signals import SAME_COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning train-generator`."""
-    parser.add_argument("experiment", type=Path, help="YAML file, such as experiments/zoo/tiny-sdxl.yaml")
+    parser.add_argument("experiment", type=find_recipe, help="YAML file or recipe, such as zoo/tiny-sdxl")
     add_settings(parser, "settings that override the file's, such as steps=500")
 
 

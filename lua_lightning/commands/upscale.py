@@ -1,9 +1,10 @@
-"""`lua-lightning upscale`: enlarge a photograph, or every photograph of a folder."""
+"""`lua-lightning upscale`: enlarge a photograph, every photograph of a folder, or saved latents."""
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +19,23 @@ from lua_lightning.commands.outputs import (
     free_bytes,
     refuse_existing,
 )
+from lua_lightning.commands.upscale_latents import SPACES, check_latents, upscale_latents_file
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.pixel_upscalers import pixel_upscaler_names
 from lua_lightning.signals import resumable
+from lua_lightning.sizes import FITS, Target, fitted, target
 
 if TYPE_CHECKING:
-    from lua_lightning.models.adapter import LatentUpscaler
-    from lua_lightning.models.codec import LatentCodec
+    from lua_lightning.upscaling import Way
 
 SMALLEST_TILE, LARGEST_TILE = 256, 16_384
+RUNTIMES = ("torch", "onnx")
 MOST_BYTES = 4  # of a stored pixel
+ADAPTER = "lua"  # the method that is no pixel upscaler
+HINT = (
+    "An adapter is made for latents. A photograph loses detail in the autoencoder before it is enlarged: "
+    "`--method bicubic` or `--method dat-light` enlarge its pixels instead."
+)
 
 
 @dataclass(frozen=True)
@@ -41,20 +50,55 @@ class Job:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning upscale`."""
-    parser.add_argument("input", type=Path, help="image file or folder")
+    parser.add_argument("input", type=Path, nargs="?", help="image file or folder; none beside --latents")
     parser.add_argument("-o", "--output", type=Path, required=True, help="image file, or folder when the input is one")
-    parser.add_argument("--scale", type=int, default=2, help="2 or 4, whatever the adapter has a head for")
+    parser.add_argument(
+        "--latents", type=Path, metavar="FILE", help="saved latents to enlarge (default: the input is an image)"
+    )
+    parser.add_argument("--space", choices=SPACES, default="normalised", help="space of those latents")
+    parser.add_argument("--scale", type=float, help="times the width and height, any number up to 4 (default: 2)")
+    parser.add_argument(
+        "--size", type=side_by_side, metavar="WxH", help="width and height, as 1920x1080 (default: --scale)"
+    )
+    parser.add_argument("--megapixels", type=float, metavar="N", help="millions of pixels (default: --scale)")
+    parser.add_argument("--fit", choices=FITS, default="inside", help="whole picture inside --size, or cropped")
+    parser.add_argument(
+        "--method", default=ADAPTER, help=f"{ADAPTER}, or in pixels: {', '.join(pixel_upscaler_names())}"
+    )
     parser.add_argument("--adapter", default="lua-tiny-d16", help="name, folder, file or hub id")
     parser.add_argument("--codec", help="autoencoder of the latents (default: the one the adapter was trained on)")
-    parser.add_argument("--tile", type=int, default=1024, help="side of a tile of the result, in pixels")
+    parser.add_argument("--tile", type=int, default=1024, help="side of a tile of the enlargement, in pixels")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="torch",
+        help="what computes the adapter; for `onnx`, --adapter is a folder that `export ... onnx` wrote",
+    )  # fmt: skip
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace output files that are there already")
     there.add_argument("--skip-existing", action="store_true", help="leave out inputs whose output is there already")
 
 
-def plan(source: Path, output: Path, scale: int) -> list[Job]:
+def side_by_side(text: str) -> tuple[int, int]:
+    """Return the width and height of a text such as `1920x1080`."""
+    width, sign, height = text.lower().partition("x")
+    if not (sign and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give width and height in pixels, as 1920x1080")
+    return int(width), int(height)
+
+
+def wanted_by(options: argparse.Namespace) -> Target:
+    """Return the size that the options ask for.
+
+    Raises:
+        UserError: They contradict each other, or one is out of its range.
+    """
+    return target(options.scale, options.size, options.megapixels, options.fit, prefix="--")
+
+
+def plan(source: Path, output: Path, ending: str) -> list[Job]:
     """Return what there is to do; a folder is walked, and `deep/a.jpg` becomes `deep/a_x2.png` below the output.
+
+    `ending` is what names end in, such as `x2`.
 
     Files below the output are no inputs, however the paths are written.
 
@@ -62,7 +106,7 @@ def plan(source: Path, output: Path, scale: int) -> list[Job]:
         UserError: The input is not there, or input and output are of different kinds, or the same.
     """
     if source.is_dir():
-        return _plan_folder(source, output, scale)
+        return _plan_folder(source, output, ending)
     if not os.path.lexists(source):
         raise UserError(f"{source} does not exist: give an image file or a folder of images")
     if output.is_dir():
@@ -72,7 +116,7 @@ def plan(source: Path, output: Path, scale: int) -> list[Job]:
     return [Job(source, output)]
 
 
-def _plan_folder(source: Path, output: Path, scale: int) -> list[Job]:
+def _plan_folder(source: Path, output: Path, ending: str) -> list[Job]:
     inside, outside = source.resolve(), output.resolve()
     if os.path.lexists(output) and not output.is_dir():
         raise UserError(f"--output {output} is a file, but the input is a folder: give the output a folder")
@@ -81,7 +125,7 @@ def _plan_folder(source: Path, output: Path, scale: int) -> list[Job]:
     files = sorted(path for path in _walk(source) if outside not in path.resolve().parents)
     if not files:
         raise UserError(f"{source} holds no files: give a folder of images")
-    names = distinct_names([path.relative_to(source) for path in files], f"_x{scale}.png")
+    names = distinct_names([path.relative_to(source) for path in files], f"_{ending}.png")
     originals = {path.resolve() for path in files}
     work = [Job(path, output / name) for path, name in zip(files, names, strict=True)]
     for job in work:
@@ -101,7 +145,7 @@ def _walk(folder: Path) -> list[Path]:
     return found + closed
 
 
-def check(options: argparse.Namespace, work: list[Job]) -> list[Job]:
+def check(options: argparse.Namespace, work: list[Job], wanted: Target) -> list[Job]:
     """Return the work that is left once what is there already is left out; nothing is loaded yet.
 
     Raises:
@@ -110,8 +154,6 @@ def check(options: argparse.Namespace, work: list[Job]) -> list[Job]:
     if not SMALLEST_TILE <= options.tile <= LARGEST_TILE:
         small = "small" if options.tile < SMALLEST_TILE else "large"
         raise UserError(f"--tile {options.tile} is too {small}: give {SMALLEST_TILE} to {LARGEST_TILE} pixels")
-    if options.scale < 1:
-        raise UserError(f"--scale {options.scale} must be 2 or 4")
     if options.skip_existing:
         done = set(existing([job.output for job in work]))
         work = [job for job in work if job.output not in done]
@@ -123,14 +165,12 @@ def check(options: argparse.Namespace, work: list[Job]) -> list[Job]:
         from lua_lightning.pictures import picture_size, writer_of
 
         writer = writer_of(options.output)
-        width, height = picture_size(options.input)
-        writer.check_size(options.output, width * options.scale, height * options.scale)
+        _, size = fitted(*picture_size(options.input), wanted)
+        writer.check_size(options.output, *size)
     return work
 
 
-def upscale_file(
-    adapter: "LatentUpscaler", codec: "LatentCodec", source: Path, output: Path, scale: int, tile: int
-) -> str:
+def upscale_file(way: "Way", source: Path, output: Path, wanted: Target) -> str:
     """Enlarge one file and return a line that says what was made and how long it took.
 
     Raises:
@@ -139,56 +179,93 @@ def upscale_file(
     from lua_lightning.environment import memory
     from lua_lightning.images import write_image
     from lua_lightning.pictures import UnusableImage, picture_size, read_picture, writer_of
-    from lua_lightning.upscaling import enlarge, memory_needed
 
     width, height = picture_size(source)
-    result = f"{width * scale}x{height * scale}"
+    plan = way.plan(width, height, wanted, what=str(source))
     for kind, needed, free in (
-        ("memory", memory_needed(width, height, scale, tile), memory()[0]),
-        ("disk space", width * height * scale**2 * MOST_BYTES, free_bytes(output)),
+        ("memory", way.memory_needed(width, height, plan), memory()[0]),
+        ("disk space", plan.size[0] * plan.size[1] * MOST_BYTES, free_bytes(output)),
     ):
         if needed > free:
             sizes = f"about {needed / 2**30:.1f} GiB of {kind}, and {free / 2**30:.1f} GiB are free"
-            raise UnusableImage(source, f"is too large: {result} pixels may need {sizes}")
+            raise UnusableImage(source, f"is too large: {_size(plan.enlarged)} pixels may need {sizes}")
     picture = read_picture(source)
     started = time.perf_counter()
     remark = ""
     if picture.alpha is not None and not writer_of(output).holds_alpha:
         picture, remark = type(picture)(picture.on_white()), "; its transparency was put on white, for JPEG holds none"
-    image = enlarge(adapter, codec, picture, scale, tile)
+    image, loss = way.enlarge(picture, plan)
     seconds = time.perf_counter() - started
     write_image(output, image)
-    return f"{output}: {width}x{height} -> {result} in {seconds:.1f} s{remark}"
+    return f"{output}: {width}x{height} -> {_size(plan.size)} in {seconds:.1f} s{loss}{remark}"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def run(options: argparse.Namespace) -> int:
     """Enlarge every file; the status is 1 when a file of a folder could not be used."""
-    planned = plan(options.input, options.output, options.scale)
-    work = check(options, planned)
+    wanted = wanted_by(options)
+    if options.latents:
+        check_latents(options)
+        tell(upscale_latents_file(options, wanted))
+        return 0
+    if options.input is None:
+        raise UserError("there is nothing to enlarge: give an image file, a folder of images, or --latents FILE")
+    planned = plan(options.input, options.output, wanted.ending)
+    work = check(options, planned, wanted)
     if not work:
         print(f"nothing to do: all {len(planned)} results are there already", file=sys.stderr)
         return 0
-    from lua_lightning.environment import checked_device
-    from lua_lightning.pipeline import load_pair
-    from lua_lightning.upscaling import tile_in_latents
-
-    adapter, codec = load_pair(options.adapter, options.codec, options.scale, checked_device(options.device))
-    tile_in_latents(codec, options.tile, "--tile")
+    way = load_way(options)
     if not options.input.is_dir():
-        tell(upscale_file(adapter, codec, options.input, options.output, options.scale, options.tile))
+        tell(upscale_file(way, options.input, options.output, wanted))
+        hint(options)
         return 0
     with resumable("what is made stays; the same command with --skip-existing goes on"):
-        skipped = _upscale_all(adapter, codec, work, options)
+        skipped = _upscale_all(lambda job: upscale_file(way, job.source, job.output, wanted), work, options)
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     if len(skipped) == len(work):
         raise UserError(f"none of the {len(work)} files in {options.input} could be enlarged")
+    hint(options)
     return 1 if skipped else 0
 
 
-def _upscale_all(
-    adapter: "LatentUpscaler", codec: "LatentCodec", work: list[Job], options: argparse.Namespace
-) -> list[str]:
+def hint(options: argparse.Namespace) -> None:
+    """Say what an adapter is for where photographs were enlarged by one."""
+    if options.method == ADAPTER:
+        print(HINT, file=sys.stderr)
+
+
+def load_way(options: argparse.Namespace) -> "Way":
+    """Return what `--method` names, loaded.
+
+    Raises:
+        UserError: It is unknown, or something that it needs is missing or does not fit.
+    """
+    from lua_lightning.environment import checked_device
+    from lua_lightning.upscaling import LatentWay, PixelWay, tile_in_latents
+
+    if options.method != ADAPTER:
+        from lua_lightning.environment import best_device
+        from lua_lightning.pixel_upscalers import find_pixel_upscaler
+
+        return PixelWay(find_pixel_upscaler(options.method), checked_device(options.device) or best_device())
+    from lua_lightning.pipeline import load_pair
+
+    source = options.adapter
+    if options.runtime == "onnx":
+        from lua_lightning.models.onnx_upscaler import OnnxUpscaler
+
+        source = OnnxUpscaler(source)
+    adapter, codec = load_pair(source, options.codec, None, checked_device(options.device))
+    tile_in_latents(codec, options.tile, "--tile")
+    return LatentWay(adapter, codec, options.tile, tell_loss=True)
+
+
+def _upscale_all(make: Callable[[Job], str], work: list[Job], options: argparse.Namespace) -> list[str]:
     """Enlarge file by file and return what could not be, each with its reason; one file never stops the others."""
     from rich.console import Console
     from rich.progress import track
@@ -198,7 +275,7 @@ def _upscale_all(
         try:
             if not options.overwrite:
                 refuse_existing([job.output], "it was made meanwhile, and stays")
-            tell(upscale_file(adapter, codec, job.source, job.output, options.scale, options.tile))
+            tell(make(job))
         except UserError as error:
             skipped.append(str(error))
         except Exception as error:  # whatever one picture does, the others' turn comes
@@ -216,7 +293,7 @@ def tell(line: str) -> None:
 
 COMMAND = Command(
     "upscale",
-    "Enlarge a photograph, or every photograph of a folder.",
+    "Enlarge a photograph, every photograph of a folder, or saved latents.",
     "lua-lightning upscale photo.jpg --output large.png --scale 2",
     add_arguments,
     run,

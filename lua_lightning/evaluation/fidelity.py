@@ -1,7 +1,9 @@
 """Fidelity between images, as the field reports it: 8-bit, per image, then averaged."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -50,6 +52,9 @@ PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 images and targets (N, 3, H, W) in [-1, 1]."""
 
 
-def recovery(value: float, bicubic: float, ceiling: float) -> float:
+Decibels = TypeVar("Decibels", float, np.ndarray)
+
+
+def recovery(value: Decibels, bicubic: Decibels, ceiling: Decibels) -> Decibels:
     """Return the share of the way from latent bicubic (0) to the autoencoder's own round trip (1), in dB over dB."""
     return (value - bicubic) / (ceiling - bicubic)

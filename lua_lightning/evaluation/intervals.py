@@ -1,10 +1,13 @@
-"""Means over held-out crops, with bootstrap intervals over their photographs."""
+"""Means over held-out crops, with intervals over their photographs."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
@@ -12,7 +15,6 @@ from lua_lightning.evaluation.fidelity import recovery
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, ROWS
 from lua_lightning.files import write_json
 
-RESAMPLES = 2000
 CONFIDENCE = 0.95
 EDGES = (ROWS[LATENT_BICUBIC].suffix, ROWS[CEILING].suffix)  # the rows where recovery is 0 and 1
 
@@ -34,21 +36,61 @@ class CropScores:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval."""
+    """A value and its 95 % interval, which has no bounds where a single photograph says nothing of others."""
 
     value: float
-    low: float
-    high: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
     def clear(self) -> bool:
         """Whether the interval leaves out zero."""
-        return self.low * self.high > 0
+        return self.low > 0 or self.high < 0
+
+    def entry(self) -> dict[str, float]:
+        """Return `value`, and `low` and `high` where there is an interval; all of them JSON numbers."""
+        return asdict(self) if self.bounded else {"value": self.value}
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> "Estimate":
+        """Return the estimate that `entry` wrote."""
+        return cls(**{key: entry[key] for key in ("value", "low", "high") if key in entry})
+
+
+def jackknifed(value: np.ndarray | float, *left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95 % interval of a value, by the jackknife and Student's t.
+
+    Each kind of unit, such as photographs or trainings, has the jackknife variance V = (G - 1) / G sum (v_g - m)^2,
+    where v_g is the value without unit g and m the mean of these, and Student's t of G - 1 degrees of freedom. Half
+    the interval is the root of the sum of t^2 V over the kinds. For the mean of equally large units of one kind, this is the textbook interval
+    of Student's t.
+
+    Args:
+        value: Any shape.
+        left_out: For each kind of unit, the value without each of its units, (G, *shape of the value).
+
+    Returns:
+        Low and high, in the value's shape; infinite where a kind has a single unit.
+    """
+    value, square = np.asarray(value, dtype=float), np.zeros(np.shape(value))
+    for own in left_out:
+        freedom = len(own) - 1
+        if freedom < 1:
+            return np.full(value.shape, -np.inf), np.full(value.shape, np.inf)
+        square = square + stats.t.ppf((1 + CONFIDENCE) / 2, freedom) ** 2 * freedom * np.var(own, axis=0)
+    half = np.sqrt(square)
+    return value - half, value + half
 
 
 def summarise(crops: Sequence[CropScores]) -> dict[str, float]:
     """Return the mean of each metric, with `recovery` added at each scale, taken from the mean PSNRs."""
-    return _Columns(crops).means(np.ones(len(crops)))
+    columns = _Columns(crops)
+    return {name: float(value) for name, value in columns.derived(columns.values.mean(0)).items()}
 
 
 class _Columns:
@@ -57,55 +99,67 @@ class _Columns:
     def __init__(self, crops: Sequence[CropScores]) -> None:
         self.names = sorted(crops[0].values)
         self.values = np.array([[crop.values[name] for name in self.names] for crop in crops])
+        self.member = np.unique([crop.photo for crop in crops], return_inverse=True)[1]
 
-    def means(self, weights: np.ndarray) -> dict[str, float]:
-        """Return the weighted mean of each metric, and of each scale the recovery between its mean PSNRs."""
-        means = dict(zip(self.names, np.average(self.values, axis=0, weights=weights).tolist(), strict=True))
+    def derived(self, means: np.ndarray) -> dict[str, np.ndarray]:
+        """Return means (..., metrics) by metric, and of each scale the recovery between its mean PSNRs."""
+        found = {name: means[..., column] for column, name in enumerate(self.names)}
         recoveries = {
-            f"{scale}/recovery": recovery(*(means[f"{scale}/psnr{suffix}"] for suffix in ("", *EDGES)))
-            for scale in sorted({name.partition("/")[0] for name in means})
-            if all(f"{scale}/psnr{suffix}" in means for suffix in EDGES)
+            f"{scale}/recovery": recovery(*(found[f"{scale}/psnr{suffix}"] for suffix in ("", *EDGES)))
+            for scale in sorted({name.partition("/")[0] for name in found})
+            if all(f"{scale}/psnr{suffix}" in found for suffix in EDGES)
         }
-        return {**means, **recoveries}
+        return {**found, **recoveries}
+
+    def without_each_photo(self) -> np.ndarray:
+        """Return the means over the crops of all photographs but one, (photographs, metrics); none of a single one."""
+        photos = self.member.max() + 1
+        if photos < 2:
+            return self.values[:0]
+        sums, counts = np.zeros((photos, self.values.shape[1])), np.bincount(self.member)
+        np.add.at(sums, self.member, self.values)
+        return (sums.sum(0) - sums) / (counts.sum() - counts)[:, None]
 
 
-def intervals(crops: Sequence[CropScores], seed: int = 0) -> dict[str, Estimate]:
-    """Return every metric of `summarise` with its percentile bootstrap interval.
+def intervals(crops: Sequence[CropScores]) -> dict[str, Estimate]:
+    """Return every metric of `summarise` with its interval, from the values without each photograph: see `jackknifed`.
 
-    Whole photographs are drawn with replacement, since the crops of one photograph are alike. With very few
-    photographs such an interval is too narrow; it says how the mean depends on which were drawn, not more.
+    Whole photographs are left out, since the crops of one photograph are alike.
     """
     columns = _Columns(crops)
-    return _bootstrap([crop.photo for crop in crops], lambda weights, _: columns.means(weights), seed)
+    means, without = columns.derived(columns.values.mean(0)), columns.derived(columns.without_each_photo())
+    return {name: _estimate(value, without[name]) for name, value in means.items()}
 
 
-def paired_differences(ours: Sequence[CropScores], theirs: Sequence[CropScores], seed: int = 0) -> dict[str, Estimate]:
+def _estimate(value: np.ndarray, *left_out: np.ndarray) -> Estimate:
+    low, high = jackknifed(value, *left_out)
+    return Estimate(float(value), float(low), float(high))
+
+
+def paired_differences(ours: Sequence[CropScores], theirs: Sequence[CropScores]) -> dict[str, Estimate]:
     """Return ours minus theirs in every metric that both have, with the interval of the paired difference.
 
     Args:
         ours: Scores of one adapter.
         theirs: Scores of another on the same crops, in any order.
-        seed: Of the resampling.
 
     Raises:
         ValueError: The crops are not the same ones.
     """
-    return paired_differences_over_seeds([ours], [theirs], seed)
+    return paired_differences_over_seeds([ours], [theirs])
 
 
 def paired_differences_over_seeds(
-    ours: Sequence[Sequence[CropScores]], theirs: Sequence[Sequence[CropScores]], seed: int = 0
+    ours: Sequence[Sequence[CropScores]], theirs: Sequence[Sequence[CropScores]]
 ) -> dict[str, Estimate]:
     """Return ours minus theirs, averaged over trainings, in every metric that both have, with its interval.
 
-    Photographs and trainings are drawn with replacement, independently of each other (the pigeonhole bootstrap,
-    doi 10.1214/07-AOAS122), so that the interval holds what depends on the seed as well. With two or three seeds that
-    part is too narrow.
+    The interval adds what depends on the photographs and what depends on the seed, each by leaving one out: see
+    `jackknifed`. From a single training it says nothing of other seeds.
 
     Args:
         ours: Scores of one variant, training by training.
         theirs: Scores of another, of trainings with the same seeds in the same order, on the same crops.
-        seed: Of the resampling.
 
     Raises:
         ValueError: The crops are not the same ones.
@@ -117,48 +171,21 @@ def paired_differences_over_seeds(
             raise ValueError("a paired difference needs the scores of the same crops")
         pairs.append((_Columns(own), _Columns(other)))
 
-    everywhere = np.ones(len(ours[0]))
-    shared = set.intersection(*(set(columns.means(everywhere)) for pair in pairs for columns in pair))
-
-    def statistic(weights: np.ndarray, trainings: np.ndarray) -> dict[str, float]:
-        sums = dict.fromkeys(sorted(shared), 0.0)
-        for (first, second), count in zip(pairs, trainings, strict=True):
-            if count:
-                one, other = first.means(weights), second.means(weights)
-                for name in sums:
-                    sums[name] += float(count) * (one[name] - other[name])
-        return {name: value / len(pairs) for name, value in sums.items()}
-
-    photos = [crop.photo for crop in sorted(ours[0], key=lambda crop: crop.sample)]
-    return _bootstrap(photos, statistic, seed, len(pairs))
+    whole = [_difference(pair, lambda columns: columns.values.mean(0)) for pair in pairs]
+    without = [_difference(pair, _Columns.without_each_photo) for pair in pairs]
+    found = {}
+    for name in sorted(set.intersection(*map(set, whole))):
+        by_seed = np.array([own[name] for own in whole])
+        units = [np.mean([own[name] for own in without], axis=0)]
+        if len(pairs) > 1:
+            units.append((by_seed.sum() - by_seed) / (len(pairs) - 1))
+        found[name] = _estimate(by_seed.mean(), *units)
+    return found
 
 
-def _bootstrap(
-    photos: Sequence[int],
-    statistic: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-    seed: int,
-    trainings: int = 1,
-) -> dict[str, Estimate]:
-    """Return a statistic of the weights of crops and of trainings, with its interval."""
-    groups, member = np.unique(photos, return_inverse=True)
-    draw = np.random.default_rng(seed)
-    photo_counts = _resampled(draw, len(groups))
-    training_counts = _resampled(draw, trainings)
-    whole = statistic(np.ones(len(member)), np.ones(trainings))
-    resampled = [
-        statistic(own[member].astype(float), other.astype(float))
-        for own, other in zip(photo_counts, training_counts, strict=True)
-    ]
-    edges = (1 - CONFIDENCE) / 2 * 100, (1 + CONFIDENCE) / 2 * 100
-    estimates = {}
-    for name, value in whole.items():
-        low, high = np.percentile([one[name] for one in resampled], edges)
-        estimates[name] = Estimate(value, float(low), float(high))
-    return estimates
-
-
-def _resampled(draw: np.random.Generator, count: int) -> np.ndarray:
-    return draw.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+def _difference(pair: tuple[_Columns, _Columns], means: Callable[[_Columns], np.ndarray]) -> dict[str, np.ndarray]:
+    one, other = (columns.derived(means(columns)) for columns in pair)
+    return {name: value - other[name] for name, value in one.items() if name in other}
 
 
 def write_scores(path: Path, crops: Sequence[CropScores]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lua_lightning.checkout import of_checkout
 from lua_lightning.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ INCEPTION_FILE = "inception-2015-12-05.pt"  # the name that clean-fid looks for
 INCEPTION_FOLDER = Path.home() / ".cache/lua-lightning"
 CLIP_MODEL, CLIP_REPOSITORY = "ViT-B-32", "timm/vit_base_patch32_clip_224.openai"  # as open_clip names them
 
-Compared = Literal["pairs", "sets", "prompts", "latents", "cost"]
+Compared = Literal["pairs", "sets", "prompts", "votes", "latents", "cost"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Network:
             return None
         path = file or self.weights()
         if not path.is_file():
-            raise UserError(f"the {self.label} weights {path} are not there: fetch them with `{self.fetch}`")
+            command = of_checkout(self.fetch) if self.fetch.startswith("make ") else f"`{self.fetch}`"
+            raise UserError(f"the {self.label} weights {path} are not there: fetch them with {command}")
         return path
 
 
@@ -123,7 +125,7 @@ class Metric:
     digits: int
     """Decimals of a printed value; a difference has one more."""
     compares: Compared
-    """What is measured: images with their photographs, sets of images, images with prompts, latents, or cost."""
+    """What is measured: images with their photographs, sets of images, images with prompts, by votes, latents, cost."""
     source: str
     """The paper or package that defines it."""
     networks: tuple[str, ...] = ()
@@ -148,12 +150,17 @@ class Metric:
 
     def estimate(self, estimate: "Estimate") -> str:
         """Return a value with its interval, as tables print it."""
-        return f"{self.text(estimate.value)} [{self.text(estimate.low)}, {self.text(estimate.high)}]"
+        return _with_interval(estimate, self.text)
 
     def difference(self, estimate: "Estimate") -> str:
         """Return a difference with its interval, signed, as tables print it."""
-        value, low, high = (self.fine(number, "+") for number in (estimate.value, estimate.low, estimate.high))
-        return f"{value} [{low}, {high}]"
+        return _with_interval(estimate, lambda value: self.fine(value, "+"))
+
+
+def _with_interval(estimate: "Estimate", text: Callable[[float], str]) -> str:
+    if not estimate.bounded:
+        return f"{text(estimate.value)} (no interval)"
+    return f"{text(estimate.value)} [{text(estimate.low)}, {text(estimate.high)}]"
 
 
 _BOTH = ("effnet-lite0", "inception")
@@ -172,6 +179,8 @@ METRICS = {
         Metric("patch-kid", "patch-KID", "", False, 4, "sets", _KID, _BOTH, fewest=2),
         Metric("patch-fid", "patch-FID", "", False, 2, "sets", _FID, _BOTH),
         Metric("clip", "CLIP", "", True, 3, "prompts", "arXiv 2103.00020, through open_clip", ("vit-b-32",)),
+        Metric("win_rate", "win rate", "%", True, 0, "votes", "share of its comparisons, ties half", factor=100),
+        Metric("preference", "Bradley-Terry", "", True, 2, "votes", "doi 10.1093/biomet/39.3-4.324, in logits"),
         Metric("latent_l1", "latent L1", "", False, 4, "latents", "arXiv 2511.10629"),
         Metric("out_of_range", "out of range", "%", False, 2, "latents", "lua_lightning/models/adapter.py", factor=100),
         Metric("seconds", "time", "s", False, 2, "cost", "benchmarks/PROTOCOL.md"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import urlparse
 
+from lua_lightning.checkout import of_checkout
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.zoo import ZOO
 
@@ -103,7 +104,9 @@ def find_generator(name: str) -> GeneratorFacts:
         facts = GeneratorFacts(name, name, 0.0)
     if Path(facts.source).is_absolute():
         if not (Path(facts.source) / INDEX).is_file():
-            raise UserError(f"the embedded {name} is not in {facts.source}: make it with `make zoo-generator`")
+            raise UserError(
+                f"the embedded {name} is not in {facts.source}: make it with {of_checkout('make zoo-generator')}"
+            )
         return facts
     if not in_hub_cache(facts.source) and not hub_answers():
         size = f", about {facts.gigabytes:g} GB" if facts.gigabytes else ""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
+from lua_lightning.models.factors import denormalise, factors_of, normalise
 from lua_lightning.models.tiny_autoencoder import TinyAutoencoder
 
 RGB = 3
@@ -38,60 +39,36 @@ class Backend:
         return denormalise(latents, self.shift.to(latents.device), self.scale.to(latents.device))
 
 
-def normalise(raw: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Return (raw - shift) * scale as float32, of latents (N, C, H, W) and factors (1, C, p, p)."""
-    return (raw.float() - _over(shift, raw)) * _over(scale, raw)
-
-
-def denormalise(latents: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Return latents / scale + shift as float32, of latents (N, C, H, W) and factors (1, C, p, p)."""
-    return latents.float() / _over(scale, latents) + _over(shift, latents)
-
-
-def _over(factor: Tensor, latents: Tensor) -> Tensor:
-    """Return a factor, repeated over the latents where it differs by position in a cell."""
-    cell = factor.shape[-1]
-    if cell == 1:
-        return factor
-    height, width = latents.shape[-2:]
-    return factor.repeat((1, 1, -(-height // cell), -(-width // cell)))[..., :height, :width]
-
-
-def _scalar(config: Any, channels: int, encode: Callable, decode: Callable) -> Backend:
-    shift = torch.tensor(float(getattr(config, "shift_factor", None) or 0.0)).view(1, 1, 1, 1)
-    scale = torch.tensor(float(getattr(config, "scaling_factor", None) or 1.0)).view(1, 1, 1, 1)
+def _of(model: Any, channels: int, encode: Callable, decode: Callable) -> Backend:
+    shift, scale = factors_of(model)
     return Backend(channels, encode, decode, shift, scale)
 
 
-def _by_channel(backend: Backend, config: Any) -> Backend:
-    """Return the backend with the mean and deviation of each channel, which pipelines divide by `scaling_factor`."""
-    mean, deviation = (torch.tensor(values).view(1, -1, 1, 1) for values in (config.latents_mean, config.latents_std))
-    return replace(backend, shift=mean, scale=backend.scale / deviation)
+def _plain(channels: int, encode: Callable, decode: Callable) -> Backend:
+    """Return the backend of an autoencoder whose latents pipelines take as they are."""
+    return Backend(channels, encode, decode, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
 
 
 def _patch(model: Any) -> Backend:
-    return _scalar(model.config, model.config.latent_channels, model.encode, model.decode)
+    return _of(model, model.config.latent_channels, model.encode, model.decode)
 
 
 def _kl(model: Any) -> Backend:
-    backend = _scalar(
-        model.config,
+    return _of(
+        model,
         model.config.latent_channels,
         lambda images: model.encode(images).latent_dist.mode(),
         lambda latents: model.decode(latents).sample,
     )
-    known = getattr(model.config, "latents_mean", None) is not None
-    # Its pipeline decodes `latents * std / scaling_factor + mean`, channel by channel (Playground 2.5).
-    return _by_channel(backend, model.config) if known and model.config.latents_std is not None else backend
 
 
 def _tiny_autoencoder(model: TinyAutoencoder) -> Backend:
-    return _scalar(None, model.config.latent_channels, model.encode, model.decode)
+    return _plain(model.config.latent_channels, model.encode, model.decode)
 
 
 def _diffusers_tiny(model: Any) -> Backend:
-    return _scalar(
-        model.config,
+    return _of(
+        model,
         model.config.latent_channels,
         lambda images: model.encode(images).latents,
         lambda latents: model.decode(latents).sample,
@@ -99,24 +76,11 @@ def _diffusers_tiny(model: Any) -> Backend:
 
 
 def _deep_compression(model: Any) -> Backend:
-    return _scalar(
-        model.config,
+    return _of(
+        model,
         model.config.latent_channels,
         lambda images: model.encode(images).latent,
         lambda latents: model.decode(latents).sample,
-    )
-
-
-def _flux2(model: Any) -> Backend:
-    """FLUX.2 normalises 2x2 cells of latents by running statistics: a factor per channel and position in the cell."""
-    mean = F.pixel_shuffle(model.bn.running_mean.view(1, -1, 1, 1), 2)
-    variance = F.pixel_shuffle(model.bn.running_var.view(1, -1, 1, 1), 2)
-    return Backend(
-        model.config.latent_channels,
-        lambda images: model.encode(images).latent_dist.mode(),
-        lambda latents: model.decode(latents).sample,
-        mean.float().clone(),
-        (variance.float() + model.config.batch_norm_eps).rsqrt(),
     )
 
 
@@ -136,13 +100,13 @@ def _video(model: Any) -> Backend:
     def decode(latents: Tensor) -> Tensor:
         return model.decode(latents[:, :, None]).sample[:, :RGB, 0]
 
-    return _by_channel(_scalar(None, config.z_dim, encode, decode), config)
+    return _of(model, config.z_dim, encode, decode)
 
 
 def _wrapped_codec(model: Any) -> Backend:
     """A `CodecAutoencoder` is given what its codec has normalised already."""
     codec = model.latent_codec
-    return _scalar(None, codec.channels, codec.encode, codec.decode)
+    return _plain(codec.channels, codec.encode, codec.decode)
 
 
 BACKENDS: dict[str, Callable[[Any], Backend]] = {
@@ -150,7 +114,7 @@ BACKENDS: dict[str, Callable[[Any], Backend]] = {
     "TinyAutoencoder": _tiny_autoencoder,
     "AutoencoderKL": _kl,
     "AutoencoderTiny": _diffusers_tiny,
-    "AutoencoderKLFlux2": _flux2,
+    "AutoencoderKLFlux2": _kl,
     "AutoencoderKLQwenImage": _video,
     "AutoencoderKLQwenImage21": _video,
     "AutoencoderKLWan": _video,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError, first_line
-from lua_lightning.models.backends import BACKENDS, Backend, backend_of, denormalise, normalise
+from lua_lightning.models.backends import BACKENDS, Backend, backend_of
+from lua_lightning.models.factors import denormalise, normalise
 from lua_lightning.models.known_codecs import KNOWN, PIXELS
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
 from lua_lightning.models.pretrained import CONFIG_NAME, find_pretrained, read_config, state_dict_sha256

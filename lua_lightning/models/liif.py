@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lua_lightning.models.network import in_own_dtype
+
 
 class LiifHead(nn.Module):
     """Enlarge trunk features (B, embed_dim, h, w) to (B, channels, H, W), any H and W.
@@ -40,7 +42,7 @@ class LiifHead(nn.Module):
                 offset = torch.stack(torch.broadcast_tensors(2 * y[:, None], 2 * x[None, :]), -1)
                 place = torch.cat([offset, cell.expand_as(offset)], -1)
                 asked = known.index_select(2, rows).index_select(3, columns)
-                answer = self.conv_last(self.hidden(asked + self.position(place).permute(2, 0, 1)))
+                answer = in_own_dtype(self.conv_last, self.hidden(asked + self.position(place).permute(2, 0, 1)))
                 total = total + answer * (row_weight[:, None] * column_weight[None, :])
         return total
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from lua_lightning.checkout import of_checkout
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_text
 
@@ -81,7 +82,7 @@ class PhotoSet:
             UserError: There is no manifest, it cannot be read, a file it names is missing, or a split is empty.
         """
         folder = Path(folder)
-        mend = f"make one with `python -m data photos --out {folder}` or `make data`"
+        mend = f"make one with {of_checkout(f'python -m data photos --out {folder}')}"
         manifest = folder / MANIFEST_NAME
         if not manifest.is_file():
             raise UserError(f"{folder} has no {MANIFEST_NAME}, so it is not a photo set: {mend}")
@@ -143,7 +144,8 @@ class PhotoSet:
 
 
 def _again(photo_set: PhotoSet) -> str:
-    return f"make the set again with `python -m data {photo_set.recipe} --out {photo_set.folder}` and --force"
+    command = f"python -m data {photo_set.recipe} --out {photo_set.folder} --force"
+    return f"make the set again with {of_checkout(command)}"
 
 
 def file_sha256(path: Path) -> str:

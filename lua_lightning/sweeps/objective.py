@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lua_lightning.config import RunConfig
-from lua_lightning.evaluation.distribution import kid
+from lua_lightning.evaluation.distribution import ImageFeatures, kid
 from lua_lightning.evaluation.features import FeatureNetwork, effnet_lite0, random_crops
 from lua_lightning.evaluation.perceptual import Perceptual, available
 from lua_lightning.images import to_uint8
@@ -22,6 +22,7 @@ from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.pipeline import upscale_latents
 
 PATCH, PATCHES, PATCH_SEED = 128, 8, 7  # side in pixels, number per crop, seed of their places
+VERSION = "2"  # of what `distances` measures; values of different versions are not comparable
 
 
 def distances(adapter: Path, run: RunConfig) -> dict[str, float]:
@@ -44,15 +45,17 @@ def distances(adapter: Path, run: RunConfig) -> dict[str, float]:
     for scale in network.config.scales:
         sums: dict[str, np.ndarray] = {distance.name: np.zeros(2) for distance in perceptual}
         patches: dict[str, list[np.ndarray]] = {"photo": [], "adapter": [], "bicubic": []}
+        photos: list[int] = []
         for batch, images in _decoded(network, codec, pairs, scale):
             for distance in perceptual:
                 sums[distance.name] += _both(distance, images, batch["image"])
+            photos += [int(batch["photo"][0])] * PATCHES
             for name, own in {**images, "photo": batch["image"]}.items():
                 place = PATCH_SEED * 1_000_003 + int(batch["sample"][0])
                 side = min(PATCH, *own.shape[-2:])
                 patches[name] += random_crops(to_uint8(own.clamp(-1, 1)), side, PATCHES, place)
         ratios = {name: own[0] / own[1] for name, own in sums.items()}
-        ratios["patch-kid"] = _patch_distance(features, patches)
+        ratios["patch-kid"] = _patch_distance(features, patches, photos)
         found.update({f"x{scale}/{name}": float(value) for name, value in ratios.items()})
     return found
 
@@ -76,6 +79,11 @@ def _both(distance: Perceptual, images: Mapping[str, torch.Tensor], target: torc
     return np.array([float(distance(images[name].clamp(-1, 1), target)) for name in ("adapter", "bicubic")])
 
 
-def _patch_distance(network: FeatureNetwork, patches: Mapping[str, list[np.ndarray]]) -> float:
-    features = {name: network(own) for name, own in patches.items()}
-    return kid(features["adapter"], features["photo"]) / kid(features["bicubic"], features["photo"])
+def _patch_distance(network: FeatureNetwork, patches: Mapping[str, list[np.ndarray]], photos: list[int]) -> float:
+    """Return the kernel distance of the adapter's patches over that of latent bicubic's.
+
+    Patches of one photograph are no pair, neither within a set nor across: they are alike.
+    """
+    features = {name: ImageFeatures(network(own), np.array(photos)) for name, own in patches.items()}
+    ours, theirs = (kid(features[name], features["photo"], same_images=True) for name in ("adapter", "bicubic"))
+    return ours / theirs

@@ -20,7 +20,7 @@ from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.files import write_text
 from lua_lightning.locks import alone
-from lua_lightning.sweeps.objective import distances
+from lua_lightning.sweeps.objective import VERSION, distances
 from lua_lightning.tracking.address import tracking_uri
 from lua_lightning.tracking.delivery import connect
 from lua_lightning.tracking.spool import stored_run_id
@@ -111,7 +111,9 @@ class Search:
         self.folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
-            storage=f"sqlite:///{self.folder / 'optuna.db'}", study_name=self.config.name, load_if_exists=True
+            storage=f"sqlite:///{self.folder / 'optuna.db'}",
+            study_name=f"{self.config.name}, objective {VERSION}",
+            load_if_exists=True,
         )
         # A search that goes on must not draw again what it drew first.
         seed, startup = self.config.seed + len(study.trials), max(4, self.config.trials // 3)
@@ -220,7 +222,7 @@ def run(search: Search) -> dict[str, Any]:
         )
         path = search.folder / "best.yaml"
         head = f"# Found by {len(_finished(study))} trials of the search {search.config.name}.\n"
-        write_text(path, f"{head}# Command: make train CHAIN={path}\n{search.best_chain(study.best_params)}")
+        write_text(path, f"{head}# Command: lua-lightning chain {path}\n{search.best_chain(study.best_params)}")
         tracker.log_artifact(path)
     published = next((trial.value for trial in _finished(study) if search.is_published(trial)), None)
     return {
@@ -251,7 +253,7 @@ def print_card(report: Mapping[str, Any]) -> None:
     console.print(table)
     if not report["importances"]:
         console.print(f"importances need {FEWEST_FOR_IMPORTANCE} different trials")
-    console.print(f"ready to train: make train CHAIN={report['chain']}", soft_wrap=True)
+    console.print(f"ready to train: lua-lightning chain {report['chain']}", soft_wrap=True)
 
 
 def run_search(path: Path, overrides: Sequence[str] = (), trials: int | None = None) -> dict[str, Any]:

@@ -76,7 +76,8 @@ class Summary:
                 if cell.std is not None:
                     numbers["std"] = cell.std
                 if cell.difference is not None:
-                    numbers.update(difference=cell.difference.value, low=cell.difference.low, high=cell.difference.high)
+                    entry = cell.difference.entry()
+                    numbers.update(difference=entry.pop("value"), **entry)
                 yield variant, metric, numbers
 
 
@@ -207,5 +208,5 @@ def rows(summary: Summary) -> Sequence[dict[str, Any]]:
 def _numbers(cell: Cell) -> dict[str, Any]:
     numbers: dict[str, Any] = {"n": len(cell.values), "mean": cell.mean, "std": cell.std, "seeds": dict(cell.values)}
     if cell.difference is not None:
-        numbers["difference"] = vars(cell.difference)
+        numbers["difference"] = cell.difference.entry()
     return numbers

@@ -107,7 +107,7 @@ def adapter_card(
         "",
         markdown_scores(summarise(crops), method_of(config)),
         "",
-        "The adapter's own scores with 95 % bootstrap intervals over photographs:",
+        "The adapter's own scores with 95 % intervals over photographs:",
         "",
         *(
             f"- {label_of(f'{scale}/{key}')}: {metric_of(key).estimate(estimates[f'{scale}/{key}'])}"

@@ -281,9 +281,9 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
                 if key not in estimates:
                     by_scale[scale][name] = {"unavailable": "its weights were not there when this stage ended"}
                     continue
-                by_scale[scale][name] = vars(estimates[key])
+                by_scale[scale][name] = estimates[key].entry()
                 if key in differences:
-                    by_scale[scale][name] = {**vars(estimates[key]), "difference": vars(differences[key])}
+                    by_scale[scale][name] = {**estimates[key].entry(), "difference": differences[key].entry()}
         facts = {name: own[name] for name in ("steps", "hours", "images_per_second", "run_id")}
         stages[own["stage"]] = {**by_scale, **facts}
     return {"stages": stages, "adapter": results[-1]["adapter"]}

@@ -1,15 +1,18 @@
 """The loss terms as pure functions of prediction and target, and the one table that names them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lua_lightning.config import LossOptions
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.perceptual import effnet_distance
+from lua_lightning.evaluation.registry import NETWORKS
 from lua_lightning.images import downscale
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -137,6 +140,25 @@ def eagle_filter(height: int, width: int, cutoff: float, high_pass: str, device:
     return 1 - torch.exp(-0.5 * (squared.sqrt() - cutoff).square())
 
 
+def perceptual(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean distance of EfficientNet-Lite0 features, a scalar (LPIPS without learned weights).
+
+    The paper has no such term. It is the distance that `evaluation.perceptual.FeatureDistance` measures, so a training
+    with it is judged by what it learned from: look at other metrics and at the images too. Computed in float32.
+
+    Args:
+        prediction: RGB (N, 3, H, W) in [-1, 1].
+        target: Same shape.
+    """
+    with torch.autocast(prediction.device.type, enabled=False):
+        return _feature_distance(prediction.device)(prediction.float(), target.float()).mean()
+
+
+@functools.cache
+def _feature_distance(device: torch.device) -> nn.Module:
+    return effnet_distance().to(device).network
+
+
 def _magnitude(images: Tensor, norm: str) -> Tensor:
     with torch.autocast(images.device.type, enabled=False):
         return torch.fft.fft2(images.float(), norm=norm).abs()
@@ -184,6 +206,7 @@ TERMS: dict[str, Term] = {
             ours, theirs, options.eagle_cutoff, options.eagle_high_pass, options.eagle_norm, options.eagle_reduction
         ),
     ),
+    "pixel_perceptual": Term("pixel", lambda ours, theirs, options, scale: perceptual(ours, theirs)),
 }
 
 
@@ -203,6 +226,8 @@ def check_weights(weights: Mapping[str, float]) -> None:
             raise unknown_name("loss term", name, TERMS)
         if weight < 0:
             raise UserError(f"loss.{name}={weight} is negative: give a weight of 0 (leaves the term out) or more")
+    if weights.get("pixel_perceptual"):
+        NETWORKS["effnet-lite0"].require()
     if not any(weights.values()):
         raise UserError("no loss term has a weight above 0: set for example loss.latent_l1=1.0")
 

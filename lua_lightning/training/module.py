@@ -22,6 +22,7 @@ from lua_lightning.models.network import LinearSkip
 from lua_lightning.models.skip import fit_linear_skip
 from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.dataset import PairDataset
+from lua_lightning.pipeline import in_adapter_space, out_of_range, range_in_adapter_space
 from lua_lightning.training.averaging import AveragedAdapter
 from lua_lightning.training.curriculum import decode_pairs, decoded_window, supervised_scales
 from lua_lightning.training.losses import active, compute_terms
@@ -68,7 +69,10 @@ def step_terms(
         HR latents by supervised scale; the terms by scale and name, before their weights; and the weighted terms by
         name, averaged over the scales.
     """
-    predictions = {scale: adapter(batch[f"lr_x{scale}"], scale) for scale in supervised_scales(config, step)}
+    predictions = {
+        scale: in_adapter_space(adapter, codec, batch[f"lr_x{scale}"], scale)
+        for scale in supervised_scales(config, step)
+    }
     pixels: list[tuple[Tensor, Tensor]] = []
     if active(config.loss, "pixel"):
         window = decoded_window(config.train, config.seed, step)
@@ -137,7 +141,8 @@ class AdapterModule(L.LightningModule):
         if stage == "fit":
             statistics = data.cache.manifest["statistics"]
             for adapter in (self.adapter, self.averaged):
-                adapter.set_latent_range(statistics["min"], statistics["max"])
+                low, high = range_in_adapter_space(adapter, self.codec, statistics["min"], statistics["max"])
+                adapter.set_latent_range(low, high)
             started = self.config.adapter.init_from and not self.config.adapter.transfer
             if self.adapter.config.skip == "linear" and not started:
                 self._fit_skips(data)  # weights of a checkpoint replace it after this hook
@@ -175,7 +180,7 @@ class AdapterModule(L.LightningModule):
         predictions: Mapping[int, Tensor],
     ) -> dict[str, Tensor]:
         """Return what a step shows, as scalars on the device: the loss, its terms, latents beyond the range."""
-        beyond = [self.adapter.out_of_range(latents.detach()).mean() for latents in predictions.values()]
+        beyond = [out_of_range(self.adapter, self.codec, latents.detach()).mean() for latents in predictions.values()]
         values = {"train/loss": loss, "train/out_of_range": torch.stack(beyond).mean()}
         for name, value in weighted.items():
             values[f"train/loss/{name}"] = value / self.config.loss[name]
@@ -249,8 +254,8 @@ class AdapterModule(L.LightningModule):
         self._record(norms, self.global_step)
 
     def _idle_weights(self, scales: Sequence[int]) -> list[nn.Parameter]:
-        """Return the weights that only the other scales use."""
-        idle = tuple(f"{part}.x{scale}." for scale in self.config.adapter.scales for part in ("heads", "skips"))
+        """Return the weights that only the other scales use, also those that the adapter has and the run does not."""
+        idle = tuple(f"{part}.x{scale}." for scale in self.adapter.config.scales for part in ("heads", "skips"))
         busy = tuple(f"{part}.x{scale}." for scale in scales for part in ("heads", "skips"))
         return [
             weight

@@ -176,10 +176,10 @@ def starting_point(config: RunConfig, resumed: Path | None = None) -> str | None
             return str(folder / "adapter")
         others.append(f"{folder} has {difference}")
     found = f" (the newest, {others[0]})" if others else ""
-    command = f"make train-{stage}" if stage.startswith("stage") else f"a run with stage={stage}"
+    command = f"`lua-lightning train {stage}`" if stage.startswith("stage") else f"a run with stage={stage}"
     raise UserError(
         f"adapter.init_from={wanted} finds no finished {stage} run in {config.runs}/ that fits{found}: "
-        f"run `{command}` first, or name an adapter folder"
+        f"run {command} first, or name an adapter folder"
     )
 
 

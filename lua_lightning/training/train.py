@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.strategies import DDPStrategy
 
+from lua_lightning.checkout import how_to_see_runs
 from lua_lightning.config import RunConfig, TrainConfig, to_yaml
-from lua_lightning.environment import native_bf16, run_info
+from lua_lightning.environment import best_device, native_bf16, run_info, use_tensor_cores
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import write_scores
 from lua_lightning.evaluation.tables import print_scores
@@ -73,7 +73,7 @@ def build_adapter(config: RunConfig, codec: LatentCodec, init_from: str | None) 
         )
         if settings.transfer:
             adapter = adapter.for_codec(codec.channels, codec.source, codec.downscale)
-        elif adapter.config.channels != codec.channels or adapter.config.space != "normalised":
+        elif adapter.config.channels != codec.channels:
             raise UserError(
                 f"adapter.init_from={init_from} works on {adapter.config.channels} {adapter.config.space} "
                 f"channels, but {codec.source} has {codec.channels} normalised ones: choose an adapter of that codec, "
@@ -169,8 +169,7 @@ def train(
     """
     check_run(config)
     quiet()
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # TF32, as the convolutions compute by default
+    use_tensor_cores(best_device())
     L.seed_everything(config.seed, verbose=False)
     resumed = folder_to_resume(config, resume) if resume else None
     init_from = starting_point(config, resumed)
@@ -288,6 +287,6 @@ def print_card(results: dict[str, Any]) -> None:
     print_scores(scores, "validation photographs, averaged weights")
     print(
         f"{results['images_per_second']:.1f} images/s, {results['data_wait']:.0%} of the time waiting for data; "
-        f"adapter in {results['adapter']}; `make mlflow-ui` shows the run",
+        f"adapter in {results['adapter']}; {how_to_see_runs()} shows the run",
         file=sys.stderr,
     )

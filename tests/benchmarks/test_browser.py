@@ -1,6 +1,5 @@
 """The report in a real browser: headless Chromium, from the file system."""
 
-import shutil
 import time
 
 import numpy as np
@@ -10,26 +9,7 @@ from PIL import Image
 from benchmarks.report import page, plot
 from tests.benchmarks.test_bench_report import RESULTS
 
-BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 COLOURS = {"latent-bicubic": (255, 0, 0), "lua": (0, 0, 255)}
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    if not BROWSER or not DRIVER:
-        pytest.skip("needs chromium and chromedriver: apt-get install chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"):
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.add_argument("--window-size=1200,2400")
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def help_of(name: str, capsys) -> str:
 def test_every_task_has_a_command():
     assert set(NAMES) == {
         "upscale", "train", "chain", "sweep", "search", "cache", "evaluate", "compare", "train-codec",
-        "train-generator", "sync", "doctor", "generate",
+        "train-generator", "sync", "doctor", "generate", "export",
     }  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def test_every_example_is_a_command_line_that_parses():
         ("upscale", [*zoo_adapters(), *zoo_autoencoders(), *KNOWN]),
         ("evaluate", [*zoo_adapters(), "val", "test"]),
         ("compare", ["val", "test"]),
+        ("export", [*zoo_adapters(), "diffusers", "modular", "pipeline", "onnx"]),
         ("generate", [*GENERATORS, *zoo_adapters(), "demofusion", "lua-refine"]),
         ("sweep", ["local", "slurm", "experiments/sweeps/losses.yaml"]),
         ("chain", ["experiments/chains/full.yaml"]),
@@ -136,6 +137,7 @@ def test_shells_complete_commands_and_options(shell, capsys):
         (["generate", "a lake", "--metod=lua", "steps=3"], "did you mean '--method'"),
         (["generate", "a lake", "--method", "demofushion"], "did you mean 'demofusion'"),
         (["doctor", "steps=3"], "unexpected argument 'steps=3'"),
+        (["export", "lua-tiny-d16", "onxx", "--out", "somewhere"], "did you mean 'onnx'"),
         (["compare", "--split", "tset", "a", "b"], "'val', 'test'"),
         (["train", "experiments/stage1.yaml", "train.stepz=1"], "did you mean 'train.steps'"),
         (["train", "experiments/stgae1.yaml"], "stgae1.yaml"),

@@ -52,8 +52,8 @@ def test_enlarged_latents_can_be_had():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match="16 channels"):
         UpscaledPipeline(pipeline("FluxPipeline"), adapter(channels=16))
-    with pytest.raises(UserError, match="not for scale=3"):
-        UpscaledPipeline(pipeline("FluxPipeline"), adapter(), 3)
+    with pytest.raises(UserError, match="at most 4 times"):
+        UpscaledPipeline(pipeline("FluxPipeline"), adapter(), 5)
     with pytest.raises(UserError, match="class object"):
         UpscaledPipeline(object(), adapter())
 

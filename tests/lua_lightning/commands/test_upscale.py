@@ -106,7 +106,7 @@ def test_the_command_enlarges_a_folder_and_tells_what_it_left_out(tmp_path, adap
     ("arguments", "said"),
     [
         (["missing.png", "-o", "out.png"], "does not exist"),
-        (["photo.png", "-o", "out.png", "--scale", "3"], "heads for [2, 4]"),
+        (["photo.png", "-o", "out.png", "--scale", "5"], "at most 4 times"),
         (["photo.png", "-o", "out.png", "--tile", "8"], "too small"),
         (["photo.png", "-o", "out.pgn"], "pgn"),
         (["broken.png", "-o", "out.png"], "broken.png"),

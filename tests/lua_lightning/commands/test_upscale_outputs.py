@@ -20,6 +20,7 @@ from lua_lightning.images import to_tensor, to_uint8
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.pictures import WRITERS, Picture, read_picture
 from lua_lightning.pipeline import load_pair, upscale_tensor
+from lua_lightning.sizes import target
 from lua_lightning.upscaling import enlarge, memory_needed
 
 
@@ -250,10 +251,10 @@ def test_a_batch_goes_on_whatever_one_file_does(tmp_path, upscale, capsys, monke
     os.mkfifo(folder / "pipe.png")
     real = command.upscale_file
 
-    def upscale_file(adapter, codec, source, *rest):
+    def upscale_file(way, source, *rest):
         if source.name == "zz.png":
             raise ZeroDivisionError("of a decoder")
-        return real(adapter, codec, source, *rest)
+        return real(way, source, *rest)
 
     monkeypatch.setattr(command, "upscale_file", upscale_file)
     assert upscale(folder, "-o", tmp_path / "out") == 1
@@ -316,8 +317,9 @@ def test_a_default_name_gives_way_to_what_is_there(tmp_path):
 
 def test_the_plan_names_inputs_and_outputs(tmp_path):
     picture(tmp_path / "in" / "deep" / "a.png")
-    (job,) = command.plan(tmp_path / "in", tmp_path / "out", 4)
+    (job,) = command.plan(tmp_path / "in", tmp_path / "out", "x4")
     assert (job.source, job.output) == (tmp_path / "in/deep/a.png", tmp_path / "out/deep/a_x4.png")
-    options = argparse.Namespace(input=tmp_path / "in", output=tmp_path / "out", scale=4, tile=256)
-    assert command.check(argparse.Namespace(**vars(options), overwrite=False, skip_existing=False), [job]) == [job]
+    options = argparse.Namespace(input=tmp_path / "in", output=tmp_path / "out", tile=256)
+    options = argparse.Namespace(**vars(options), overwrite=False, skip_existing=False)
+    assert command.check(options, [job], target(4)) == [job]
     assert read_picture(job.source).alpha is None

@@ -104,3 +104,20 @@ def test_the_skip_is_exact_in_bfloat16():
         assert torch.equal(adapter.bfloat16()(inputs, 2), right)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(adapter(inputs, 2), right)
+
+
+@pytest.mark.parametrize("head", ["pixelshuffle", "liif"])
+def test_autocast_rounds_no_latents_at_the_end(head):
+    """The last convolution makes latents, which bfloat16 would round to three digits: it stays in float32."""
+    torch.manual_seed(0)
+    adapter = LatentUpscaler(AdapterConfig.sized("tiny", channels=4, skip="none", depths=(2,), head=head))
+    last = adapter.heads["x2" if head == "pixelshuffle" else "liif"].conv_last
+    seen = []
+    last.register_forward_hook(lambda layer, inputs, output: seen.append((inputs[0], output)))
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = adapter(torch.randn(1, 4, 8, 8), 2)
+    assert latents.dtype == torch.float32
+    for inputs, output in seen:
+        exact = torch.nn.functional.conv2d(inputs.float(), last.weight, last.bias, padding=last.padding)
+        assert torch.equal(output, exact)
+    assert seen

@@ -49,7 +49,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_ends_with_a_chain(search_file
     assert main(["search", str(path)]) == 130
     folder = Search(path).folder
     storage = f"sqlite:///{folder / 'optuna.db'}"
-    interrupted = optuna.load_study(study_name="small", storage=storage).trials[1]
+    interrupted = optuna.load_study(study_name="small, objective 2", storage=storage).trials[1]
     trained = {found: found.stat().st_mtime for found in folder.glob("trial-*/results.json")}
     assert len(trained) == 2
 
@@ -57,7 +57,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_ends_with_a_chain(search_file
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert len(measured) == 5  # four trials, one of them measured again
     assert measured[2] == measured[1]
-    trials = optuna.load_study(study_name="small", storage=storage).get_trials(
+    trials = optuna.load_study(study_name="small, objective 2", storage=storage).get_trials(
         states=[optuna.trial.TrialState.COMPLETE]
     )
     assert trials[0].params == {"stage1:loss.latent_fft": 0.1, "stage1:loss.latent_l1": 1.0}  # the published weights

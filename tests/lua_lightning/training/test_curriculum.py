@@ -10,10 +10,12 @@ from lua_lightning.config import RunConfig, TrainConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pipeline import upscale_latents
 from lua_lightning.training.checks import check_run
 from lua_lightning.training.curriculum import Window, decode_pairs, decoded_window, supervised_scales
 from lua_lightning.training.losses import TERMS, compute_terms
-from lua_lightning.training.module import step_terms
+from lua_lightning.training.module import AdapterModule, step_terms
+from tests.lua_lightning.models.autoencoders import KINDS, build
 
 PIXEL_TERMS = [name for name, term in TERMS.items() if term.space == "pixel"]
 
@@ -126,6 +128,52 @@ def test_the_photograph_is_cut_where_the_latents_are(codec, batch, config):
     window = Window(top=4, left=2, side=10, margin=1)
     (pair,) = decode_pairs(codec, [batch["hr"]], {**batch, "image": photo}, window, config)
     assert torch.equal(pair[1], photo[..., 40:104, 24:88])
+
+
+def test_pixels_that_are_kept_are_not_decoded_again(codec, batch, config, monkeypatch):
+    """The target of `pixel_target=photo` is in the cache; that of `decoded` is one decoding for all heads."""
+    decoded = []
+    decode = codec._decode
+    monkeypatch.setattr(codec, "_decode", lambda raw: decoded.append(len(raw)) or decode(raw))
+    for target, passes in (("photo", [4]), ("decoded", [4, 2])):
+        decoded.clear()
+        config.loss_options.pixel_target = target
+        window = Window(top=4, left=2, side=10, margin=1)
+        decode_pairs(codec, [batch["hr"], batch["hr"]], {**batch, "image": torch.rand(2, 3, 128, 128)}, window, config)
+        assert decoded == passes
+
+
+@pytest.mark.parametrize("codec_kind", KINDS)
+@pytest.mark.parametrize("space", ["raw", "normalised"])
+def test_a_raw_adapter_trains_between_the_codecs_factors(space, codec_kind, config):
+    """The authors' weights work on raw latents; the loss, as ever, is taken on normalised ones."""
+    torch.manual_seed(0)
+    codec = LatentCodec.of(build(codec_kind), codec_kind)
+    settings = {"channels": codec.channels, "depths": (1,), "skip": "none", "space": space}
+    adapter = LatentUpscaler(AdapterConfig.sized("tiny", **settings))
+    latents = torch.randn(2, codec.channels, 4, 4)
+    batch = {"hr": torch.randn(2, codec.channels, 16, 16), "lr_x2": torch.randn(2, codec.channels, 8, 8)}
+    config.loss, config.train.joint_fraction = {"latent_l1": 1.0}, 1.0
+    predictions, _, weighted = step_terms(adapter, codec, config, {**batch, "lr_x4": latents}, 0)
+    with torch.no_grad():
+        for scale, prediction in predictions.items():
+            torch.testing.assert_close(
+                prediction, upscale_latents(adapter, codec, {**batch, "lr_x4": latents}[f"lr_x{scale}"], scale)
+            )
+    weighted["latent_l1"].backward()
+    assert adapter.conv_first.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("drawn", [0, 1])
+@pytest.mark.parametrize("scales", [(2,), (2, 4)])
+def test_every_weight_has_a_gradient_or_is_known_to_rest(scales, drawn, codec, batch, config):
+    """DDP waits for a gradient of every weight that is not named idle, also of a head that the run does not train."""
+    adapter = LatentUpscaler(AdapterConfig.sized("tiny", channels=codec.channels, depths=(1,), skip="linear"))
+    config.adapter.scales, config.train.joint_fraction = scales, float(drawn == 0)
+    predictions, _, weighted = step_terms(adapter, codec, config, batch, 0)
+    torch.stack(list(weighted.values())).sum().backward()
+    idle = AdapterModule(config, adapter, codec)._idle_weights(list(predictions))
+    assert {id(weight) for weight in idle} == {id(weight) for weight in adapter.parameters() if weight.grad is None}
 
 
 def test_windows_stay_inside_and_reach_every_border(config):

@@ -8,6 +8,7 @@ from scipy.ndimage import convolve, gaussian_filter
 
 from lua_lightning.config import LossOptions
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation.perceptual import efficientnet_lite0
 from lua_lightning.training.losses import TERMS, check_weights, compute_terms, eagle_filter, fft_magnitude
 
 DEFAULT = LossOptions()
@@ -79,6 +80,18 @@ def eagle(a, b, options, scale):
     return np.mean([difference[0].mean() + difference[1].mean() for difference in per_item])
 
 
+def perceptual(a, b, options, scale):
+    """Features by the network, everything behind them in numpy."""
+    network = efficientnet_lite0().eval()
+    with torch.no_grad():
+        ours, theirs = (network(torch.from_numpy((x * 127.5 + 0.5) / 128).float()) for x in (a, b))
+    total = 0.0
+    for one, other in zip(ours, theirs, strict=True):
+        unit = [x.double().numpy() / np.linalg.norm(x.double().numpy(), axis=1, keepdims=True) for x in (one, other)]
+        total += ((unit[0] - unit[1]) ** 2).sum(1).mean()
+    return total
+
+
 REFERENCES = {
     "latent_l1": l1,
     "latent_fft": fft,
@@ -87,6 +100,7 @@ REFERENCES = {
     "pixel_downsample": downsample,
     "pixel_high_frequency": high_frequency,
     "pixel_eagle": eagle,
+    "pixel_perceptual": perceptual,
 }
 VARIANTS = [
     ("latent_fft", {"fft_norm": "backward", "fft_reduction": "sum"}),

@@ -106,7 +106,9 @@ def test_a_head_that_is_not_drawn_rests(settings, start):
 def test_stages_start_from_the_newest_run_that_fits(settings, capsys):
     short = ["train.steps=2", "validation.every=2"]
     second = stage_config("stage2", settings, *short, "optim.warmup_steps=1")
-    with pytest.raises(UserError, match=r"latest:stage1 finds no finished stage1 run .* run `make train-stage1` first"):
+    with pytest.raises(
+        UserError, match=r"latest:stage1 finds no finished stage1 run .* run `lua-lightning train stage1` first"
+    ):
         train(second)
     first = stage_config("stage1", settings, *short, "optim.warmup_steps=1")
     train(first)

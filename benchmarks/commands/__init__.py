@@ -1,0 +1,1 @@
+"""Commands of `lua-lightning` that read finished benchmarks, one file each; pyproject.toml adds them."""
