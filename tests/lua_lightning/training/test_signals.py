@@ -1,5 +1,6 @@
 """Processes that train together under signals: none is left behind, and none waits for ever."""
 
+import contextlib
 import json
 import os
 import signal
@@ -77,10 +78,8 @@ def work(tmp_path, settings, cache):
     work = Work(tmp_path, settings)
     yield work
     for process in [*work.ranks.values(), work.launcher.pid]:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     work.launcher.wait()
 
 
