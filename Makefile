@@ -67,6 +67,8 @@ evaluate: data ## measure the shipped adapter on held-out photographs (ADAPTER=l
 
 .PHONY: mlflow-ui
 mlflow-ui: setup ## open the MLflow UI on http://127.0.0.1:5000 (PORT=5000)
+	@$(BIN)/python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null || \
+		{ echo "port $(PORT) is not free: choose another, such as make mlflow-ui PORT=5001" >&2; exit 1; }
 	@echo "http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning"
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 \
 		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT)
@@ -171,6 +173,10 @@ test: setup ## run the test suite
 .PHONY: test-slow
 test-slow: setup ## run the long checks (speed proofs, servers that die, kill and resume)
 	@$(BIN)/python -m pytest -q -rs -m slow $(ARGS)
+
+.PHONY: chaos
+chaos: setup ## kill every command at random moments, go on, compare with unbroken runs (ARGS="--kills 50 --seed 0")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: test-integration
 test-integration: setup ## build the wheel, install it in a fresh environment and use it there, outside the checkout

@@ -11,6 +11,7 @@ from baselines.contract import Start, World
 from benchmarks.benchmark import Benchmark
 from benchmarks.failures import Failures
 from benchmarks.protocol import CROP_PX
+from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import CropScores, read_scores, write_scores
 from lua_lightning.evaluation.perceptual import available
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
@@ -26,6 +27,14 @@ def scores_path(benchmark: Benchmark, name: str) -> Path:
     return benchmark.folder / "reconstruction" / f"{name}-{benchmark.marks.get(name, codec)}.json"
 
 
+def _stored(path: Path) -> list[CropScores] | None:
+    """Return stored scores, None where there are none or they are damaged."""
+    try:
+        return read_scores(path)
+    except UserError:
+        return None
+
+
 @torch.inference_mode()
 def score_methods(benchmark: Benchmark, world: World) -> dict[str, list[CropScores]]:
     """Return the scores of every row on every crop, under PSNR, SSIM and the perceptual distances' names.
@@ -35,7 +44,7 @@ def score_methods(benchmark: Benchmark, world: World) -> dict[str, list[CropScor
     """
     names = [CEILING, PHOTO_BICUBIC, *benchmark.enlarging]
     failures = Failures(benchmark.folder)
-    found = {name: read_scores(path) for name in names if (path := scores_path(benchmark, name)).is_file()}
+    found = {name: scores for name in names if (scores := _stored(scores_path(benchmark, name))) is not None}
     missing = [name for name in names if name not in found and name not in failures.reasons()]
     crops = benchmark.crops() if missing else []
     images = [crop_image(benchmark, crop) for crop in crops]

@@ -1,5 +1,6 @@
 """Measure a benchmark: every method under the protocol, in a folder, in MLflow and in a report."""
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ from benchmarks.scoring import differences_to_lua, generation_rows, reconstructi
 from benchmarks.shares import Shares
 from lua_lightning.config import load_config
 from lua_lightning.environment import run_info
+from lua_lightning.locks import alone
+from lua_lightning.processes import together
+from lua_lightning.signals import is_first_process
 
 REMARK = {
     "tiny-sdxl": "numbers of small embedded models on small samples: they compare methods with each other here, and "
@@ -36,14 +40,20 @@ Measured = tuple[dict[str, Any], dict[str, tuple[Path, ...]]]
 
 
 def run(overrides: Sequence[str]) -> int:
-    """Resolve, measure, report and record a benchmark; the last line of stdout is one JSON object."""
+    """Resolve, measure, report and record a benchmark; the last line of stdout is one JSON object.
+
+    Raises:
+        UserError: A setting is wrong, or another process makes the same benchmark.
+    """
     started = time.perf_counter()
     benchmark = resolve(load_config(BenchConfig, None, list(overrides)))
-    fabric = Fabric(devices=benchmark.config.devices, num_nodes=benchmark.config.num_nodes)
-    fabric.launch()
-    with parent_tracker(benchmark) as parent:
+    first = is_first_process()  # of several, which begin after this one or with it
+    with alone(benchmark.folder) if first else contextlib.nullcontext(), parent_tracker(benchmark) as parent:
+        fabric = Fabric(devices=benchmark.config.devices, num_nodes=benchmark.config.num_nodes)
+        fabric.launch()
         log_inputs(benchmark, parent)
-        measured = measure(benchmark, fabric)
+        with together(benchmark.folder, fabric.world_size, lambda: parent.finalize("failed")):
+            measured = measure(benchmark, fabric)
         if measured is None:
             return 0
         results, images = measured

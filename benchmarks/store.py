@@ -51,12 +51,13 @@ def write(folder: Path, image: Tensor, record: Record) -> None:
 
 
 def read(folder: Path, method: str, index: int, fingerprint: str) -> Record | None:
-    """Return the record of a stored image, None where there is none or other settings made it."""
+    """Return the record of a stored image, None where there is none, it is damaged, or other settings made it."""
     path = image_path(folder, method, index)
     try:
         with Image.open(path) as image:
             content: dict[str, Any] = json.loads(image.info[KEY])  # type: ignore[index]
-    except (OSError, KeyError, ValueError):
+            image.verify()  # the checksum of every chunk
+        record = Record(**{**content, "shared": tuple(content["shared"])})
+    except (OSError, KeyError, ValueError, TypeError, SyntaxError):  # the last is Pillow's word on a broken PNG
         return None
-    record = Record(**{**content, "shared": tuple(content["shared"])})
     return record if record.fingerprint == fingerprint else None

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,14 @@ def is_held(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def end_holder(folder: Path) -> None:
+    """Send SIGTERM to the process of this machine that holds a folder, if one does."""
+    found = re.match(r"process (\d+)\b", _holder(folder))
+    if found and is_held(folder):
+        with contextlib.suppress(OSError):
+            os.kill(int(found[1]), signal.SIGTERM)
 
 
 def _holder(folder: Path) -> str:

@@ -73,9 +73,8 @@ def photo_folder(tmp_path_factory) -> Path:
     return write_photo_set(tmp_path_factory.mktemp("photos") / "set", ["train"] * 4 + ["val"] * 2 + ["test"])
 
 
-@pytest.fixture(scope="session")
-def codec_folder(tmp_path_factory) -> Path:
-    """A small patch autoencoder with random, non-trivial weights."""
+def write_codec(folder: Path) -> Path:
+    """Write a small patch autoencoder with random, non-trivial weights."""
     torch.manual_seed(0)
     config = PatchAutoencoderConfig(
         latent_channels=4, width=8, encoder_blocks=1, decoder_blocks=1, scaling_factor=0.7, shift_factor=0.2
@@ -84,9 +83,13 @@ def codec_folder(tmp_path_factory) -> Path:
     model.set_linear_code(torch.randn(2000, 192) * torch.linspace(1, 0.01, 192))
     for network in (model.encoder, model.decoder):
         torch.nn.init.normal_(network[-1].weight, std=0.02)
-    folder = tmp_path_factory.mktemp("codec") / "patch"
     model.save_pretrained(folder, torch.float32)
     return folder
+
+
+@pytest.fixture(scope="session")
+def codec_folder(tmp_path_factory) -> Path:
+    return write_codec(tmp_path_factory.mktemp("codec") / "patch")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from lua_lightning.commands.outputs import (
 from lua_lightning.commands.upscale_latents import SPACES, check_latents, upscale_latents_file
 from lua_lightning.errors import UserError, first_line
 from lua_lightning.pixel_upscalers import pixel_upscaler_names
+from lua_lightning.signals import resumable
 from lua_lightning.sizes import FITS, Target, fitted, target
 
 if TYPE_CHECKING:
@@ -225,10 +226,8 @@ def run(options: argparse.Namespace) -> int:
         tell(upscale_file(way, options.input, options.output, wanted))
         hint(options)
         return 0
-    try:
+    with resumable("what is made stays; the same command with --skip-existing goes on"):
         skipped = _upscale_all(lambda job: upscale_file(way, job.source, job.output, wanted), work, options)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("what is made stays; the same command with --skip-existing goes on") from error
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     if len(skipped) == len(work):

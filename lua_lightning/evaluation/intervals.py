@@ -1,6 +1,5 @@
 """Means over held-out crops, with intervals over their photographs."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from lua_lightning.documents import read_json
+from lua_lightning.errors import UserError
 from lua_lightning.evaluation.fidelity import recovery
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, ROWS
 from lua_lightning.files import write_json
@@ -193,5 +194,12 @@ def write_scores(path: Path, crops: Sequence[CropScores]) -> None:
 
 
 def read_scores(path: Path) -> list[CropScores]:
-    """Return the scores that `write_scores` wrote."""
-    return [CropScores(**crop) for crop in json.loads(path.read_text())]
+    """Return the scores that `write_scores` wrote.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    try:
+        return [CropScores(**crop) for crop in read_json(path, list)]
+    except TypeError as error:
+        raise UserError(f"{path} holds something else than the scores of crops: measure them again") from error

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lua_lightning.data_config import CacheConfig
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import append_json, write_json, write_tensors
 from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
@@ -35,6 +36,8 @@ FORMAT = 1
 
 
 LEDGERS = "shards*.json*"  # what each process has written so far, with checksums: a line of JSON a shard
+ENTRY = ("file", "split", "pairs", "bytes", "sha256")  # what is noted of a shard
+MANIFEST = {"fingerprint": str, "codec": dict, "photos": list, "statistics": dict, "shards": list}
 SCALES = (2, 4)
 HELD_OUT: tuple[Split, ...] = ("val", "test")
 ENCODED_AT_ONCE = 16  # crops on an accelerator; a CPU gains nothing from more than one
@@ -179,12 +182,12 @@ class _Build:
 
     def sound(self) -> "PairCache | None":
         """Return the cache when it is closed and every shard of it is sound."""
-        if not (self.folder / "manifest.json").exists():
+        try:
+            shards = read_json(self.folder / "manifest.json", keys=MANIFEST)["shards"]
+        except UserError:  # not closed yet, or damaged
             return None
-        cache = PairCache(self.folder)
-        shards = cache.manifest["shards"]
         sound = all(_is_sound(self.folder, shard, self.fingerprint, self.config.verify) for shard in shards)
-        return cache if sound else None
+        return PairCache(self.folder) if sound else None
 
     def known(self) -> dict[str, dict[str, Any]]:
         """Return the entries of all shards that any process has written, by file name."""
@@ -201,7 +204,7 @@ def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
     if path.suffix == ".json":  # of a version that wrote the whole list again after each shard
         with contextlib.suppress(ValueError):
             entries = json.loads(path.read_bytes())
-    known = (entry for entry in entries if isinstance(entry, dict) and entry.keys() >= {"file", "bytes", "sha256"})
+    known = (entry for entry in entries if isinstance(entry, dict) and entry.keys() >= {*ENTRY})
     return {entry["file"]: entry for entry in known}
 
 
@@ -288,16 +291,16 @@ def _write_shard(build: _Build, name: str, split: str, crops: list[Crop]) -> dic
 
 
 def _is_sound(folder: Path, entry: dict[str, Any], fingerprint: str, verify: str) -> bool:
-    path = folder / entry["file"]
     try:
+        path = folder / entry["file"]
         if path.stat().st_size != entry["bytes"]:
             return False
         with safe_open(path, framework="pt") as shard:
             if (shard.metadata() or {}).get("fingerprint") != fingerprint:
                 return False
-    except (OSError, SafetensorError):
+        return verify == "size" or file_sha256(path) == entry["sha256"]
+    except (OSError, SafetensorError, KeyError, TypeError):  # the last two: of a damaged manifest
         return False
-    return verify == "size" or file_sha256(path) == entry["sha256"]
 
 
 def _statistics(folder: Path, files: list[str]) -> dict[str, list[float]]:

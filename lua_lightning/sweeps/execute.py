@@ -1,12 +1,13 @@
 """Train the runs of a sweep in processes of their own, through submitit: on this machine or on a SLURM cluster."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from submitit.helpers import DelayedSubmission
 
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_text
-from lua_lightning.locks import Busy
+from lua_lightning.locks import Busy, end_holder
+from lua_lightning.signals import Stopped, terminable
 from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun
 from lua_lightning.training.chain import run_chain
 
 POLL_SECONDS = 1.0
+STOP_SECONDS = 60.0  # for a training to end its step and to save
 JOBS = "jobs"  # folder of submitit's scripts and logs
 JOB_IDS = "slurm.json"
 DAYS = 7  # after which a run on this machine is stopped; SLURM has its own limit
@@ -47,7 +50,9 @@ class Training:
         (folder / ERROR).unlink(missing_ok=True)
         name = f"{self.run.variant} seed {self.run.seed}"
         try:
-            run_chain(self.run.chain, self.run.settings, False, folder, name, self.tags, self.params)
+            # SLURM announces its SIGTERM by another signal, which submitit waits for.
+            with contextlib.nullcontext() if "SLURM_JOB_ID" in os.environ else terminable():
+                run_chain(self.run.chain, self.run.settings, False, folder, name, self.tags, self.params)
         except Busy:  # another driver's process trains it
             raise
         except Exception as error:
@@ -107,21 +112,36 @@ def _locally(plan: Plan, waiting: list[Training], options: Options, ended: Calla
     devices = _devices()
     survivors = plan.survivors([training.run for training in waiting])
     active: dict[int, tuple[PlannedRun, submitit.Job[None]]] = {}
-    while waiting or active or survivors:
-        for slot, (run, job) in list(active.items()):
-            if job.done():
-                del active[slot]
-                ended(run)
-        for run in list(survivors):
-            if not run.is_running():
-                survivors.remove(run)
-                ended(run)
-        free = [slot for slot in range(options.jobs) if slot not in active]
-        for slot in free[: max(0, options.jobs - len(active) - len(survivors))]:
-            if waiting:
-                training = waiting.pop(0)
-                active[slot] = (training.run, _submitted(_executor(plan, devices, slot), training))
-        time.sleep(POLL_SECONDS)
+    with _stopping(active):
+        while waiting or active or survivors:
+            for slot, (run, job) in list(active.items()):
+                if job.done():
+                    del active[slot]
+                    ended(run)
+            for run in list(survivors):
+                if not run.is_running():
+                    survivors.remove(run)
+                    ended(run)
+            free = [slot for slot in range(options.jobs) if slot not in active]
+            for slot in free[: max(0, options.jobs - len(active) - len(survivors))]:
+                if waiting:
+                    training = waiting.pop(0)
+                    active[slot] = (training.run, _submitted(_executor(plan, devices, slot), training))
+            time.sleep(POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def _stopping(active: Mapping[int, tuple[PlannedRun, submitit.Job[None]]]) -> Iterator[None]:
+    """Let the trainings of this process end their step and save where a signal ends it, and wait for them."""
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped):
+        for run, _ in active.values():
+            end_holder(run.folder)
+        last = time.monotonic() + STOP_SECONDS
+        while any(run.is_running() for run, _ in active.values()) and time.monotonic() < last:
+            time.sleep(POLL_SECONDS)
+        raise
 
 
 def _executor(plan: Plan, devices: Sequence[int], slot: int) -> submitit.LocalExecutor:

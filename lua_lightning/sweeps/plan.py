@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from lua_lightning.bounds import SEED, Each, Name, Text, Within, check
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.tables import reported
 from lua_lightning.locks import is_held
@@ -96,7 +97,7 @@ class PlannedRun:
     @property
     def scores(self) -> Path:
         """File of the scores of a finished run's last stage, crop by crop."""
-        return Path(json.loads((self.folder / RESULTS).read_text())["adapter"]).parent / SCORES
+        return Path(read_json(self.folder / RESULTS, keys={"adapter": str})["adapter"]).parent / SCORES
 
 
 @dataclass(frozen=True)

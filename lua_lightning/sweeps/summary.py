@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import (
     CropScores,
@@ -19,7 +19,7 @@ from lua_lightning.evaluation.intervals import (
 from lua_lightning.evaluation.registry import keys_of, label_of, metric_of
 from lua_lightning.evaluation.tables import markdown_table, reported
 from lua_lightning.sweeps.plan import Plan, PlannedRun, tracked_name
-from lua_lightning.training.runs import RESULTS
+from lua_lightning.training.runs import RESULTS, check_same_photographs
 
 SHOWN = tuple(keys_of("pairs"))
 COLUMNS = ("variant", "metric", "n", "mean", "std", "difference", "low", "high", "clear_of_zero")
@@ -95,6 +95,7 @@ def summarise_sweep(plan: Plan) -> Summary:
             scores[variant] = {run.seed: read_scores(run.scores) for run in finished}
             hours[variant] = statistics.fmean(_hours(run) for run in finished)
             steps[variant] = sum(stage.train.steps for stage in finished[0].stages)
+    check_same_photographs(run.scores.parent for run in plan.runs if run.state == "finished")
     reference = scores.get(plan.config.reference, {})
     cells = {}
     for variant, by_seed in scores.items():
@@ -119,7 +120,7 @@ def summarise_sweep(plan: Plan) -> Summary:
 
 
 def _hours(run: PlannedRun) -> float:
-    stages = json.loads((run.folder / RESULTS).read_text())["stages"]
+    stages = read_json(run.folder / RESULTS, keys={"stages": dict})["stages"]
     return sum(stage["hours"] for stage in stages.values())
 
 

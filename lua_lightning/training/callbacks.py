@@ -1,5 +1,6 @@
 """Lightning callbacks: image grids, progress and a clean stop."""
 
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, PHOTO_BICUBIC
 from lua_lightning.images import to_uint8
+from lua_lightning.processes import together
 from lua_lightning.signals import Stopped, ended_by_signal
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.checkpoints import LastCheckpoint
@@ -53,6 +55,33 @@ class Progress(RichProgressBar):
         short = {"train/images_per_second": "images/s", "train/data_wait": "wait"}
         names = {name: name.removeprefix("train/loss/").removeprefix("train/") for name in metrics}
         return {short.get(str(name), names[name]): value for name, value in metrics.items()}
+
+
+class Together(Callback):
+    """End this process, with a sentence, where another one that trains with it is killed or hangs.
+
+    Args:
+        folder: Of the run, as the first process knows it.
+        tracker: Told how the run ended.
+    """
+
+    def __init__(self, folder: Path, tracker: MLflowTracker):
+        self.folder, self.tracker = folder, tracker
+        self._watch = contextlib.ExitStack()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        folder = Path(trainer.strategy.broadcast(str(self.folder)))
+        self._watch.enter_context(together(folder, trainer.world_size, self._last_words))
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._watch.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._watch.close()
+
+    def _last_words(self) -> None:
+        self.tracker.mark("FAILED")
+        self.tracker.finalize("failed")
 
 
 class CleanStop(Callback):

@@ -1,7 +1,6 @@
 """A chain: several stages in a row, each from the averaged weights of the one before."""
 
 import contextlib
-import json
 import re
 import shlex
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from lua_lightning.bounds import Each, Name, Text, Within
 from lua_lightning.config import RunConfig, load_config, read_yaml, to_yaml
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.intervals import intervals, paired_differences, read_scores
 from lua_lightning.evaluation.perceptual import distances
@@ -182,7 +182,7 @@ def run_chain(
         )
         tracker.log_run_start(to_yaml(chain))
         tracker.log_hyperparams(params or {})
-        begun: dict[str, str] = json.loads((folder / STAGES).read_text()) if (folder / STAGES).exists() else {}
+        begun: dict[str, str] = read_json(folder / STAGES) if (folder / STAGES).exists() else {}
         command = shlex.join(["lua-lightning", "chain", str(path), *overrides])
         results = _run_stages(chain, runs, begun, folder, tracker.run_id, command, minutes)
         if is_rank_zero():
@@ -246,7 +246,7 @@ def _run_stage(
 ) -> dict[str, Any]:
     """Return a stage's closing numbers: those on disk, or those of running it, or of going on with it."""
     if key in begun and (Path(begun[key]) / RESULTS).exists():
-        return json.loads((Path(begun[key]) / RESULTS).read_text())
+        return read_json(Path(begun[key]) / RESULTS, keys={"adapter": str, "folder": str, "stage": str})
     if key in begun and (Path(begun[key]) / CONFIG).exists():
         results = train(run, resume=begun[key], parent_run_id=parent, command=command)
     else:

@@ -1,6 +1,5 @@
 """Finished runs against a first one, crop by crop on the same held-out photographs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 from rich.console import Console
 
 from lua_lightning.config import RunConfig, load_config
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.held_out import measure
 from lua_lightning.evaluation.intervals import CropScores, Estimate, paired_differences, read_scores, write_scores
 from lua_lightning.evaluation.registry import keys_of, label_of, metric_of
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.pairs.photos import Split
-from lua_lightning.training.runs import CONFIG, RESULTS, SCORES
+from lua_lightning.training.runs import CONFIG, RESULTS, SCORES, check_same_photographs
 
 
 def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any]]:
@@ -30,6 +30,7 @@ def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any
     if len(folders) < 2:
         raise UserError("compare needs at least two run folders: the one to compare with, then the others")
     (first, reference), *others = [(folder, _scores(folder, split)) for folder in folders]
+    check_same_photographs(folders)
     rows = []
     for folder, scores in others:
         try:
@@ -38,7 +39,7 @@ def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any
             raise UserError(
                 f"{folder} and {first} were validated on different crops: compare runs of one cache"
             ) from error
-        results = json.loads((folder / RESULTS).read_text())
+        results = read_json(folder / RESULTS, keys={"steps": int, "hours": (int, float)})
         rows.append(
             {"run": str(folder), "steps": results["steps"], "hours": results["hours"], "differences": differences}
         )

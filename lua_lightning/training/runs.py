@@ -2,9 +2,8 @@
 
 import contextlib
 import datetime
-import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from lua_lightning.files import PARTIAL, write_json
 from lua_lightning.locks import HOLDER, LOCK, alone
 
 CONFIG, RESULTS, SCORES, START = "config.yaml", "results.json", "scores.json", "init_from.txt"
-ORIGIN = "origin.json"  # hashes of the photographs and of the codec that a run was begun with
+# Hashes of the photographs and of the codec that a run was begun with.
+ORIGIN, PHOTOGRAPHS, CODEC = "origin.json", "photographs", "codec"
 LATEST = "latest:"  # adapter.init_from=latest:stage1
 
 
@@ -72,7 +72,7 @@ def begin_or_check(folder: Path, origin: Mapping[str, str]) -> None:
 
     Args:
         folder: Of the run.
-        origin: Hash of each thing by its name in a sentence: the photographs, the codec.
+        origin: Hash of each thing by its name: `photographs`, `codec`.
 
     Raises:
         UserError: One of them has changed since the run began.
@@ -82,10 +82,29 @@ def begin_or_check(folder: Path, origin: Mapping[str, str]) -> None:
     for name, value in origin.items():
         if known.get(name, value) != value:
             raise UserError(
-                f"{name} changed since {folder} was begun: bring them back as they were, or begin another run"
+                f"the {name} changed since {folder} was begun: bring back what was there, or begin another run"
             )
     if is_rank_zero():
         write_json(noted, dict(origin))
+
+
+def check_same_photographs(folders: Iterable[Path]) -> None:
+    """Refuse runs whose crops have the same numbers but come of different photographs.
+
+    Args:
+        folders: Of finished runs; those of before there was such a note are taken as they are.
+
+    Raises:
+        UserError: Two of them were made from different photographs.
+    """
+    noted = [folder for folder in folders if (folder / ORIGIN).is_file()]
+    marks = [read_json(folder / ORIGIN).get(PHOTOGRAPHS) for folder in noted]
+    for folder, mark in zip(noted, marks, strict=True):
+        if mark != marks[0]:
+            raise UserError(
+                f"{noted[0]} and {folder} were made from different photographs, so their crops cannot be paired: "
+                "train one of them again"
+            )
 
 
 def folder_to_resume(config: RunConfig, resume: str) -> Path:
@@ -97,7 +116,7 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
     home = Path(config.runs) / config.name
     if resume == "auto":
         same = f"stage: {config.stage}"  # a chain and its stages can share a name
-        folders = sorted(path.parent for path in home.glob(f"*/{CONFIG}") if same in path.read_text().splitlines())
+        folders = sorted(path.parent for path in home.glob(f"*/{CONFIG}") if same in _lines(path))
         if not folders:
             raise UserError(f"there is no {config.stage} run in {home} to resume: start one without resume")
         folder = folders[-1]
@@ -115,6 +134,14 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
             "give the same ones, or start another run"
         )
     return folder
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file, none where it cannot be read."""
+    try:
+        return path.read_text().splitlines()
+    except (OSError, ValueError):
+        return []
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -158,8 +185,8 @@ def starting_point(config: RunConfig, resumed: Path | None = None) -> str | None
 
 def _stage_of(results: Path) -> str | None:
     try:
-        return json.loads(results.read_text()).get("stage")
-    except (OSError, json.JSONDecodeError):  # being written, or torn by a power cut
+        return read_json(results).get("stage")
+    except UserError:  # being written, or torn by a power cut
         return None
 
 

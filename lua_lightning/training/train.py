@@ -25,7 +25,7 @@ from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
 from lua_lightning.signals import resumable
 from lua_lightning.tracking.tracker import MLflowTracker
-from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress
+from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress, Together
 from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
 from lua_lightning.training.checkpoints import (
     LastCheckpoint,
@@ -37,7 +37,9 @@ from lua_lightning.training.checkpoints import (
 from lua_lightning.training.checks import check_run
 from lua_lightning.training.module import AdapterModule
 from lua_lightning.training.runs import (
+    CODEC,
     CONFIG,
+    PHOTOGRAPHS,
     RESULTS,
     SCORES,
     START,
@@ -113,6 +115,7 @@ def make_trainer(config: RunConfig, tracker: MLflowTracker, folder: Path, stop: 
     """Return the Lightning trainer of a run."""
     settings = config.train
     callbacks: list[Callback] = [
+        Together(folder, tracker),
         stop,
         ImageGrids(tracker),
         LearningRateMonitor("step"),
@@ -178,9 +181,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(resumable(f"the same command with `--resume {folder}` (make: RESUME=1) goes on"))
         stack.enter_context(held(folder))
-        begin_or_check(
-            folder, {f"the photographs {photos.folder}": photos.sha256, f"the codec {codec.source}": codec.sha256()}
-        )
+        begin_or_check(folder, {PHOTOGRAPHS: photos.sha256, CODEC: codec.sha256()})
         if is_rank_zero():
             write_text(folder / CONFIG, to_yaml(config))
             write_text(folder / START, (init_from or "") + "\n")

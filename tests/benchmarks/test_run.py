@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import mlflow
@@ -8,9 +9,13 @@ import torch
 
 from benchmarks import generation
 from benchmarks.__main__ import main
+from benchmarks.benchmark import resolve
+from benchmarks.config import BenchConfig
 from benchmarks.store import image_path
+from lua_lightning.config import load_config
 from lua_lightning.generators.catalogue import GENERATORS
 from lua_lightning.generators.tiny_sdxl import build_tiny_sdxl
+from lua_lightning.locks import alone
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from tests.conftest import write_photo_set
 from tests.lua_lightning.generators.pipelines import SMALL_SDXL
@@ -122,6 +127,16 @@ def test_new_weights_under_an_old_name_make_new_images_and_scores(arguments, cap
     assert after[0] != before[0]  # the adapter's score
     assert after[1] == before[1]  # the image of latent bicubic, which has no adapter
     assert after[2] != before[2]
+
+
+def test_a_second_process_on_the_same_benchmark_is_told_who_makes_it(arguments, capsys):
+    benchmark = resolve(load_config(BenchConfig, None, ["size=512", *arguments[1:]]))
+    with alone(benchmark.folder):
+        assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"{benchmark.folder} is in use by process {os.getpid()}" in said
+    assert not (benchmark.folder / "results.json").exists()
+    assert not (benchmark.folder / "mlflow").exists()
 
 
 def test_one_methods_failure_is_its_row_alone(arguments, capsys, monkeypatch):

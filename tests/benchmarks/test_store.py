@@ -15,6 +15,19 @@ def test_an_image_holds_everything_that_made_it(tmp_path):
     assert [path.name for path in image_path(tmp_path, "lua", 3).parent.iterdir()] == ["0003.png"]
 
 
+def test_a_picture_that_was_harmed_later_is_made_again(tmp_path):
+    torch.manual_seed(0)
+    write(tmp_path, torch.rand(1, 3, 64, 64) * 2 - 1, RECORD)
+    path = image_path(tmp_path, "lua", 3)
+    content = path.read_bytes()
+    start = content.index(b"IDAT") + 20
+    for harmed in (content[: len(content) // 2], content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :]):
+        path.write_bytes(harmed)
+        assert read(tmp_path, "lua", 3, "abc") is None
+    path.write_bytes(content)
+    assert read(tmp_path, "lua", 3, "abc") == RECORD
+
+
 def test_what_is_not_there_or_not_the_same_is_made_again(tmp_path):
     assert read(tmp_path, "lua", 3, "abc") is None
     write(tmp_path, torch.zeros(1, 3, 8, 8), RECORD)

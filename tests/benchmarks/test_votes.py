@@ -79,7 +79,9 @@ def test_every_two_methods_meet_equally_often_and_no_pair_twice():
     real = [pair for pair in pairs if not pair.source]
     assert len(real) == 20
     assert len(set(pairs)) == 23
-    counts = [sum({pair.one, pair.two} == {one, two} for pair in real) for one in STRENGTHS for two in STRENGTHS if one < two]
+    counts = [
+        sum({pair.one, pair.two} == {one, two} for pair in real) for one in STRENGTHS for two in STRENGTHS if one < two
+    ]
     assert set(counts) <= {3, 4}
     assert all((pair.one, pair.two) == (ORIGINAL, SPOILED) for pair in pairs if pair.source)
     assert choose_pairs(["a", "b"], 2, 0, 99, 0).count(Pair(0, ORIGINAL, SPOILED, "a")) == 1

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from lua_lightning.images import to_tensor, to_uint8
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.pictures import WRITERS, Picture, read_picture
 from lua_lightning.pipeline import load_pair, upscale_tensor
+from lua_lightning.sizes import target
 from lua_lightning.sizes import target
 from lua_lightning.upscaling import enlarge, memory_needed
 
@@ -292,15 +294,19 @@ def test_a_reader_that_leaves_does_not_stop_the_work(tmp_path, adapter_folder, c
     assert (len(ended.stdout.splitlines()), ended.returncode) == (1, 0)
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, upscale, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_ends_a_folder_and_says_how_to_go_on(tmp_path, upscale, monkeypatch, capsys, number, word):
     picture(tmp_path / "in" / "a.png")
-
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "upscale_file", interrupt)
-    assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 130
-    assert "--skip-existing goes on" in capsys.readouterr().err
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+    monkeypatch.setattr(command, "upscale_file", lambda *arguments: signal.raise_signal(number))
+    try:
+        assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 128 + number
+    finally:
+        signal.signal(signal.SIGINT, before)
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "upscale:" in line] == [
+        f"lua-lightning upscale: {word}: what is made stays; the same command with --skip-existing goes on"
+    ]
 
 
 def test_a_default_name_gives_way_to_what_is_there(tmp_path):

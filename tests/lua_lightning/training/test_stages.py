@@ -1,6 +1,8 @@
 """Every stage as a whole: its golden curve, its exact resume, where it starts, and the chain of all."""
 
 import dataclasses
+import os
+import signal
 from pathlib import Path
 
 import mlflow
@@ -9,7 +11,10 @@ import pytest
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import intervals, read_scores
+from lua_lightning.locks import is_held
 from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.signals import Stopped
+from lua_lightning.tracking.spool import stored_run_id
 from lua_lightning.training.chain import load_chain, run_chain
 from lua_lightning.training.curriculum import supervised_scales
 from lua_lightning.training.module import AdapterModule
@@ -163,6 +168,24 @@ def test_a_chain_goes_on_after_a_crash_and_reports_every_stage(settings, monkeyp
     assert (second / "init_from.txt").read_text().strip() == str(first / "adapter")
     estimate = intervals(read_scores(first / "scores.json"))["x2/psnr"]
     assert dataclasses.asdict(estimate) == report["stages"]["stage1"]["x2"]["psnr"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_chain_and_its_stage_say_the_same_of_a_signal(settings, monkeypatch, tmp_path, number):
+    at_step(monkeypatch, 2, lambda batch: os.kill(os.getpid(), number))
+    with pytest.raises(Stopped) as ended:
+        run_chain(Path("experiments/stage1.yaml"), [*settings, "train.steps=4", "name=one"])
+    assert ended.value.number == number
+    stage, chain = sorted((path.parent for path in tmp_path.glob("runs/one/*/config.yaml")), key=is_chain)
+    assert ended.value.goes_on.startswith(f"the same command with `--folder {chain}`")
+    client = mlflow.MlflowClient()
+    for folder in (stage, chain):
+        assert client.get_run(stored_run_id(folder)).info.status == "KILLED"
+        assert not is_held(folder)
+
+
+def is_chain(folder):
+    return (folder / "stages.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import read_scores
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.signals import Stopped
 from lua_lightning.training.averaging import AveragedAdapter
 from lua_lightning.training.module import AdapterModule, learning_rate_factor
 from lua_lightning.training.train import train
@@ -120,13 +121,16 @@ def test_a_crash_fails_the_run_and_resume_ends_where_it_would_have(config, monke
         train(again, resume="auto")
 
 
-def test_ctrl_c_saves_the_very_step_and_marks_the_run_killed(config, monkeypatch, uninterrupted):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_very_step_and_marks_the_run_killed(config, monkeypatch, uninterrupted, number):
     again = dataclasses.replace(config, runs=config.runs + "-again")
     before = signal.getsignal(signal.SIGINT)  # ignored, when the suite runs in the background of a shell
-    at_step(monkeypatch, 6, lambda batch: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(SystemExit):
+    at_step(monkeypatch, 6, lambda batch: os.kill(os.getpid(), number))
+    with pytest.raises(Stopped) as ended:
         train(again)
     (folder,) = Path(again.runs).glob("stage1/*")
+    assert ended.value.code == 128 + number
+    assert ended.value.goes_on == f"the same command with `--resume {folder}` (make: RESUME=1) goes on"
     run_id = json.loads((folder / "tracking.json").read_text())["run_id"]
     assert mlflow.MlflowClient().get_run(run_id).info.status == RunStatus.to_string(RunStatus.KILLED)
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 7
