@@ -79,7 +79,9 @@ def test_every_two_methods_meet_equally_often_and_no_pair_twice():
     real = [pair for pair in pairs if not pair.source]
     assert len(real) == 20
     assert len(set(pairs)) == 23
-    counts = [sum({pair.one, pair.two} == {one, two} for pair in real) for one in STRENGTHS for two in STRENGTHS if one < two]
+    counts = [
+        sum({pair.one, pair.two} == {one, two} for pair in real) for one in STRENGTHS for two in STRENGTHS if one < two
+    ]
     assert set(counts) <= {3, 4}
     assert all((pair.one, pair.two) == (ORIGINAL, SPOILED) for pair in pairs if pair.source)
     assert choose_pairs(["a", "b"], 2, 0, 99, 0).count(Pair(0, ORIGINAL, SPOILED, "a")) == 1
@@ -138,7 +140,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path, changes, said):
     with pytest.raises(UserError, match=said):
         read_votes([saved(tmp_path / "good.json", GOOD), saved(tmp_path / "bad.json", GOOD, **changes)])
     (tmp_path / "torn.json").write_text('{"format": ')
-    with pytest.raises(UserError, match="torn.json cannot be read as JSON"):
+    with pytest.raises(UserError, match=r"torn\.json cannot be read as JSON"):
         read_votes([tmp_path / "torn.json"])
 
 
