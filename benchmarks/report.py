@@ -149,8 +149,8 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     axes.step([places[index][0] for index in front], [places[index][1] for index in front], where="post", color="#bbb")
     for index, (point, place) in enumerate(zip(points, places, strict=True)):
         colour = "#d62728" if point.method.startswith(LUA) else "#1f77b4"
-        ends = {"xerr": whiskers(point.seconds), "yerr": whiskers(point.value)}
-        axes.errorbar(*place, **ends, fmt="o", color=colour, elinewidth=1, capsize=2, zorder=3)
+        beside, above = whiskers(point.seconds), whiskers(point.value)
+        axes.errorbar(*place, above, beside, fmt="o", color=colour, elinewidth=1, capsize=2, zorder=3)
         weight = "bold" if index in front else "normal"
         name = point.method.replace("$", r"\$")  # a pair of them would begin a formula
         axes.annotate(name, place, (5, 5), textcoords="offset points", fontsize=8, weight=weight)
