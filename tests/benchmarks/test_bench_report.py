@@ -1,14 +1,28 @@
 import base64
+import copy
 import io
 import json
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.recording import reduced
-from benchmarks.report import cell, columns_of, data_uri, markdown, page, pareto, plot, shown_metric
+from benchmarks.report import (
+    cell,
+    columns_of,
+    joined,
+    markdown,
+    page,
+    pareto,
+    plot,
+    shown_metric,
+    write_plot,
+    write_report,
+)
+from lua_lightning.evaluation.intervals import Estimate
 
 RESULTS = {
     "protocol": "2",
@@ -109,3 +123,48 @@ def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
         "psnr": True, "kid/effnet-lite0": False, "seconds": False, "peak_memory_mib": False,
     }  # fmt: skip
     assert data["about"]["lua"] == "the latent upscaler adapter, then decoding"
+
+
+@pytest.fixture
+def timed():
+    """Results in which a method that cannot be beaten has a name that XML and formulas must not take."""
+    results = copy.deepcopy(RESULTS) | {"prompts": ["a lake"]}
+    best = copy.deepcopy(results["rows"][2]) | {"method": "<fast & $sharp$>", "seconds_spread": {"low": 0.5, "high": 3}}
+    best["metrics"]["kid/effnet-lite0"] = {"value": 0.1, "low": 0.05, "high": 0.2}
+    results["rows"].append(best)
+    return results
+
+
+def test_points_have_both_intervals(timed):
+    lua, _, best = joined(timed, "kid/effnet-lite0")
+    assert (best.seconds, best.value) == (Estimate(2.0, 0.5, 3), Estimate(0.1, 0.05, 0.2))
+    assert (lua.method, lua.seconds) == ("lua", Estimate(2.0, 2.0, 2.0))
+    assert joined(timed, "psnr")[1].method == "latent-bicubic"
+
+
+def test_the_plot_draws_the_intervals_where_they_are(timed):
+    (axes,) = plot(timed, "kid/effnet-lite0").axes
+    drawn = [tuple(map(tuple, segment)) for lines in axes.collections for segment in lines.get_segments()]
+    assert ((0.5, 0.1), (3.0, 0.1)) in drawn
+    assert ((2.0, pytest.approx(0.05)), (2.0, pytest.approx(0.2))) in drawn
+
+
+def test_the_svg_keeps_its_text_and_is_the_same_each_time(timed, tmp_path):
+    for name in ("one.svg", "two.svg"):
+        write_plot(plot(timed, "kid/effnet-lite0"), tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    texts = {node.text for node in ElementTree.parse(tmp_path / "one.svg").iter() if node.tag.endswith("}text")}
+    assert {"lua", "latent-bicubic", "<fast & $sharp$>"} <= texts
+
+
+def test_the_report_writes_the_plot_and_shows_it(timed, tmp_path):
+    paths = write_report(timed, {}, tmp_path)
+    assert "data:image/svg+xml;base64," in paths["report"].read_text()
+    assert paths["plot"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_time_the_report_says_that_there_is_no_plot(tmp_path):
+    results = RESULTS | {"prompts": [], "rows": RESULTS["rows"][:2]}
+    paths = write_report(results, {}, tmp_path)
+    assert "No method has both" in paths["report"].read_text()
+    assert not paths["plot"].exists()
