@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.pages import jpeg_uri
 from benchmarks.recording import reduced
 from benchmarks.report import (
     cell,
@@ -23,6 +24,7 @@ from benchmarks.report import (
     write_report,
 )
 from lua_lightning.evaluation.intervals import Estimate
+from lua_lightning.pictures import read_image
 
 RESULTS = {
     "protocol": "2",
@@ -89,7 +91,7 @@ def test_a_users_images_are_shown_as_they_are_read(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (40, 20), "red").save(tmp_path / "mine.png", exif=turned)
-    shown = Image.open(io.BytesIO(base64.b64decode(data_uri(tmp_path / "mine.png").partition(",")[2])))
+    shown = Image.open(io.BytesIO(base64.b64decode(jpeg_uri(read_image(tmp_path / "mine.png")).partition(",")[2])))
     assert shown.size == (20, 40)
     assert reduced(tmp_path / "mine.png").shape == (40, 20, 3)
     clear = np.zeros((8, 8, 4), dtype=np.uint8)
