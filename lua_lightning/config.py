@@ -185,6 +185,24 @@ class TrackingConfig:
 
 
 @dataclass
+class AdversaryConfig:
+    """The discriminator of stage IV, which learns to tell decoded predictions from decoded targets."""
+
+    weight: Annotated[float, Within(0, 1e9)] = 0.0
+    """Weight of the adversarial term. 0 trains without a discriminator."""
+    start_step: Annotated[int, Within(0, MOST_STEPS)] = 0
+    """First step at which the discriminator learns. Until then the adapter trains alone."""
+    warmup_steps: Annotated[int, Within(0, MOST_STEPS)] = 50
+    """Steps from start_step in which the discriminator learns and the adapter does not yet follow it."""
+    learning_rate: Annotated[float, Within(0, 10, above=True)] = 2e-4
+    """Peak learning rate of the discriminator. Its course is that of the adapter's."""
+    width: Annotated[int, Within(1, 4096)] = 32
+    """Channels of the discriminator's first layer."""
+    gradient_clip: Annotated[float, Within(0, 1e6, above=True)] = 1.0
+    """Largest norm of the discriminator's gradient. A larger gradient is scaled down to it."""
+
+
+@dataclass
 class RunConfig:
     """A whole training run."""
 
@@ -200,6 +218,8 @@ class RunConfig:
     """Weight of each loss term, by its name in docs/losses.md. 0 leaves a term out."""
     loss_options: LossOptions = field(default_factory=LossOptions)
     """What the paper leaves open about its loss terms."""
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    """The discriminator of stage IV."""
     data: DataConfig = field(default_factory=DataConfig)
     """The photographs."""
     cache: CacheConfig = field(default_factory=CacheConfig)
@@ -214,6 +234,11 @@ class RunConfig:
     """The validation."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """The records in MLflow."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss term by name, the adversary's too."""
+        return {**self.loss, "adversarial": self.adversary.weight}
 
 
 def load_config(schema: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:

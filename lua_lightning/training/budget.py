@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lua_lightning.config import RunConfig
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.datamodule import PairDataModule
-from lua_lightning.training.module import AdapterModule
+from lua_lightning.training.adversary import adapter_module
 from lua_lightning.training.train import build_adapter, trainer_precision
 
 WARM_UP, MEASURED = 5, 20  # steps
@@ -60,7 +60,7 @@ def seconds_per_step(run: RunConfig, init_from: str | None) -> float:
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    module = AdapterModule(short, build_adapter(run, codec, init_from), codec)
+    module = adapter_module(short, build_adapter(run, codec, init_from), codec)
     trainer.fit(module, PairDataModule(short, codec))
     return clock.seconds_per_step
 

@@ -54,7 +54,7 @@ def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
 
 
 def step_terms(
-    adapter: LatentUpscaler, codec: LatentCodec, config: RunConfig, batch: Mapping[str, Any], step: int
+    adapter: LatentUpscaler, codec: LatentCodec, config: RunConfig, batch: Mapping[str, Any], step: int, more: Any = None
 ) -> tuple[dict[int, Tensor], dict[int, dict[str, Tensor]], dict[str, Tensor]]:
     """Return what one training step supervises.
 
@@ -64,6 +64,7 @@ def step_terms(
         config: The run.
         batch: Training pairs: `hr` (N, C, H, W) and `lr_x<scale>` (N, C, H/scale, W/scale).
         step: Which decides the heads and the decoded window.
+        more: Returns further terms by name of decoded images and their targets, an adversary's.
 
     Returns:
         HR latents by supervised scale; the terms by scale and name, before their weights; and the weighted terms by
@@ -83,8 +84,9 @@ def step_terms(
         if pixels:
             pairs["pixel"] = pixels[position]
         terms[scale] = compute_terms(pairs, config.loss, config.loss_options, scale)
+        terms[scale] |= more(*pixels[position]) if more else {}
     weighted = {
-        name: config.loss[name] * torch.stack([own[name] for own in terms.values()]).mean()
+        name: config.weights[name] * torch.stack([own[name] for own in terms.values()]).mean()
         for name in next(iter(terms.values()))
     }
     return predictions, terms, weighted
@@ -126,6 +128,8 @@ class AdapterModule(L.LightningModule):
         if config.train.compile:
             self.adapter.compile()
 
+    more_terms: Any = None  # of a subclass, for `step_terms`
+
     @property
     def averaged(self) -> LatentUpscaler:
         """The adapter with averaged weights, which validation and export use."""
@@ -159,7 +163,7 @@ class AdapterModule(L.LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch: the mean over the supervised scales of the weighted sum of terms."""
         config, step = self.config, self.global_step
-        predictions, terms, weighted = step_terms(self.adapter, self.codec, config, batch, step)
+        predictions, terms, weighted = step_terms(self.adapter, self.codec, config, batch, step, self.more_terms)
         loss = torch.stack(list(weighted.values())).sum()
         shown = (step + 1) % config.train.log_every == 0
         values = self._values(loss, terms, weighted, predictions) if shown else None
@@ -183,7 +187,7 @@ class AdapterModule(L.LightningModule):
         beyond = [out_of_range(self.adapter, self.codec, latents.detach()).mean() for latents in predictions.values()]
         values = {"train/loss": loss, "train/out_of_range": torch.stack(beyond).mean()}
         for name, value in weighted.items():
-            values[f"train/loss/{name}"] = value / self.config.loss[name]
+            values[f"train/loss/{name}"] = value / self.config.weights[name]
             values[f"train/weighted/{name}"] = value
         for scale, by_name in terms.items():
             values.update({f"train/loss/x{scale}/{name}": value for name, value in by_name.items()})

@@ -25,6 +25,7 @@ from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
 from lua_lightning.signals import resumable
 from lua_lightning.tracking.tracker import MLflowTracker
+from lua_lightning.training.adversary import adapter_module
 from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress, Together
 from lua_lightning.training.cards import HISTORY, adapter_card, read_history, training_record, write_card
 from lua_lightning.training.checkpoints import (
@@ -187,7 +188,7 @@ def train(
             write_text(folder / START, (init_from or "") + "\n")
         tracker = stack.enter_context(make_tracker(config, folder, init_from, codec, parent_run_id))
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
-        module = AdapterModule(config, adapter, codec)
+        module = adapter_module(config, adapter, codec)
         results = fit(config, module, PairDataModule(config, codec), tracker, folder, bool(resume))
         if is_rank_zero():
             write_scores(folder / SCORES, module.crop_scores)
