@@ -31,10 +31,11 @@ data: setup ## fetch and prepare the default photographs (PHOTOS=data/photos)
 train-stage1: data ## train the adapter, stage I (RESUME=1 goes on with the last run; ARGS="train.steps=100 ...")
 	@$(RUN) train experiments/stage1.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume)
 
-.PHONY: train-stage2 train-stage3
+.PHONY: train-stage2 train-stage3 train-stage4
 train-stage2: data ## train stage II from the newest stage I run (RESUME=1, ARGS=...)
 train-stage3: data ## train stage III from the newest stage II run (RESUME=1, ARGS=...)
-train-stage2 train-stage3:
+train-stage4: data ## train stage IV, the crisp weights, from the newest stage III run (RESUME=1, ARGS=...)
+train-stage2 train-stage3 train-stage4:
 	@$(RUN) train experiments/$(@:train-%=%).yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume)
 
 .PHONY: train

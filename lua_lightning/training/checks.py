@@ -19,6 +19,10 @@ def check_run(config: RunConfig) -> None:
     check_weights(config.loss)
     if active(config.loss, "pixel"):
         _check_pixel_terms(config)
+    if config.adversary.weight and not config.loss.get("pixel_l1"):
+        raise UserError(
+            f"adversary.weight={config.adversary.weight} needs loss.pixel_l1 above 0, which keeps the images faithful"
+        )
     if config.adapter.transfer and not config.adapter.init_from:
         raise UserError("adapter.transfer=true needs adapter.init_from, the adapter to transfer")
     if config.cache.through and config.cache.codec != "rgb":

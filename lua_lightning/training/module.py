@@ -29,8 +29,6 @@ from lua_lightning.training.losses import active, compute_terms
 from lua_lightning.training.telemetry import PATIENCE, StepMonitor, Throughput
 
 T = TypeVar("T")
-
-
 SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
 
 

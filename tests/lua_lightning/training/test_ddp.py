@@ -52,16 +52,18 @@ def weights(results):
     return LatentUpscaler.from_pretrained(results["adapter"]).state_dict()
 
 
-@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+@pytest.mark.parametrize("stage", ["stage1", "stage3", "stage4"])
 def test_two_processes_train_as_one(stage, command, tmp_path, codec, record_property):
     """Stage III draws heads here: DDP must neither wait for the idle one nor move it."""
     more = []
-    if stage == "stage3":
+    if stage != "stage1":
         from lua_lightning.models.adapter import AdapterConfig
 
         adapter = LatentUpscaler(AdapterConfig.sized("tiny", channels=codec.channels, skip="linear"))
         adapter.save_pretrained(tmp_path / "start")
         more = [f"adapter.init_from={tmp_path / 'start'}", "train.joint_fraction=0.4"]
+    if stage == "stage4":
+        more += ["adversary.start_step=2", "adversary.warmup_steps=4"]
     path = f"experiments/{stage}.yaml"
     one = command("train", path, f"runs={tmp_path / 'one'}", "train.batch_size=4", "train.devices=1", *more)
     two = command("train", path, f"runs={tmp_path / 'two'}", "train.batch_size=2", "train.devices=2", *more)
