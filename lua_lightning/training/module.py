@@ -52,7 +52,12 @@ def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
 
 
 def step_terms(
-    adapter: LatentUpscaler, codec: LatentCodec, config: RunConfig, batch: Mapping[str, Any], step: int, more: Any = None
+    adapter: LatentUpscaler,
+    codec: LatentCodec,
+    config: RunConfig,
+    batch: Mapping[str, Any],
+    step: int,
+    more: Any = None,
 ) -> tuple[dict[int, Tensor], dict[int, dict[str, Tensor]], dict[str, Tensor]]:
     """Return what one training step supervises.
 
