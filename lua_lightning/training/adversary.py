@@ -14,8 +14,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from lua_lightning.config import RunConfig
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
-from lua_lightning.training.curriculum import supervised_scales
-from lua_lightning.training.module import AdapterModule, learning_rate_factor
+from lua_lightning.training.curriculum import learning_rate_factor, supervised_scales
+from lua_lightning.training.module import AdapterModule
 
 LEVELS = 3  # each halves the size
 

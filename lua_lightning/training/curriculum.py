@@ -1,5 +1,6 @@
 """What a training step supervises: which heads, and which window of the images that the frozen decoder makes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lua_lightning.config import RunConfig, TrainConfig
+from lua_lightning.config import OptimConfig, RunConfig, TrainConfig
 from lua_lightning.models.codec import LatentCodec
 
 # Windows begin at multiples of it: codecs may treat the positions of a 2x2 cell differently (FLUX.2).
@@ -88,3 +89,13 @@ def decode_pairs(
             target = codec.decode(window.cut(batch["hr"]), check_finite=False)  # the loss will tell
     target = window.trim(target, codec.downscale)
     return [(window.trim(part, codec.downscale), target) for part in images.chunk(len(predictions))]
+
+
+def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
+    """Return the learning rate at `step` of `steps` over its peak, in [0, 1]."""
+    if config.schedule == "multistep":
+        return 0.5 ** sum(step >= milestone for milestone in config.milestones)
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lua_lightning.config import OptimConfig, RunConfig
+from lua_lightning.config import RunConfig
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import CropScores, summarise
 from lua_lightning.evaluation.perceptual import available
@@ -24,7 +24,7 @@ from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.dataset import PairDataset
 from lua_lightning.pipeline import in_adapter_space, out_of_range, range_in_adapter_space
 from lua_lightning.training.averaging import AveragedAdapter
-from lua_lightning.training.curriculum import decode_pairs, decoded_window, supervised_scales
+from lua_lightning.training.curriculum import decode_pairs, decoded_window, learning_rate_factor, supervised_scales
 from lua_lightning.training.losses import active, compute_terms
 from lua_lightning.training.telemetry import PATIENCE, StepMonitor, Throughput
 
@@ -39,16 +39,6 @@ def gathered(own: list[T]) -> list[T]:
         parts = [[] for _ in range(dist.get_world_size())]
         dist.all_gather_object(parts, own)
     return [item for part in parts for item in part]
-
-
-def learning_rate_factor(step: int, steps: int, config: OptimConfig) -> float:
-    """Return the learning rate at `step` of `steps` over its peak, in [0, 1]."""
-    if config.schedule == "multistep":
-        return 0.5 ** sum(step >= milestone for milestone in config.milestones)
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def step_terms(
