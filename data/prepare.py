@@ -106,7 +106,7 @@ def together(splits: Sequence[Split], authors: Sequence[str | None]) -> list[Spl
     found = list(splits)
     for author in {author for author in authors if author}:
         own = [index for index, name in enumerate(authors) if name == author]
-        side = min((splits[index] for index in own), key=order.index)
+        side: Split = min((splits[index] for index in own), key=order.index)
         for index in own:
             found[index] = side
     return found if set(found) == set(splits) else list(splits)
