@@ -85,6 +85,10 @@ bench-phases: setup ## seconds per phase and peak memory of every method at 512,
 bench-speed: setup ## the same on SDXL's true graph with random weights (a small one of the same graph without a GPU)
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
+.PHONY: bench-sharpness
+bench-sharpness: data ## fidelity against perceptual distance from faithful to crisp (ADAPTER=name)
+	@$(BIN)/python -m benchmarks.sharpness $(or $(ADAPTER),lua-tiny-d32) --photos $(PHOTOS) $(ARGS)
+
 .PHONY: gpu-check
 gpu-check: setup ## check and measure everything on this machine's GPU, without network, in ten minutes at most
 	@$(BIN)/python -m benchmarks.gpu_check $(ARGS)

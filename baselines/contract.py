@@ -33,12 +33,14 @@ class World:
         adapter_name: Name, folder or hub id of the adapter that `lua` uses.
         device: Where everything runs.
         steps: Denoising steps of the generator; None takes its own number.
+        offload: What of the generator waits in the CPU's memory: none, model or sequential.
     """
 
     generator_name: str = "tiny-sdxl"
     adapter_name: str = "lua-tiny-d16"
     device: str = field(default_factory=best_device)
     steps: int | None = None
+    offload: str = "none"
 
     def __post_init__(self) -> None:
         use_tensor_cores(self.device)
@@ -46,7 +48,7 @@ class World:
     @cached_property
     def generator(self) -> Generator:
         """The generator, on the device."""
-        return Generator.from_pretrained(self.generator_name, device=self.device)
+        return Generator.from_pretrained(self.generator_name, device=self.device, offload=self.offload)
 
     @cached_property
     def codec(self) -> LatentCodec:

@@ -83,7 +83,8 @@ def measure_apart(
     Raises:
         UserError: The method cannot run here, or its process died, as it does when the system is out of memory.
     """
-    apart = World(world.generator_name, world.adapter_name, world.device, world.steps)  # without what is loaded
+    names = world.generator_name, world.adapter_name
+    apart = World(*names, world.device, world.steps, world.offload)  # without what is loaded
     ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
     arguments = (name, apart, start, size, settings, repeats, warmups)
     process = multiprocessing.get_context("spawn").Process(target=_child, args=(theirs, arguments))

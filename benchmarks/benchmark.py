@@ -11,7 +11,8 @@ from typing import Any
 from baselines.contract import Method, World
 from baselines.registry import METHODS, build_method, method_class
 from benchmarks.config import WHERE, BenchConfig, profile_of
-from benchmarks.protocol import CROP_PX, CROP_SEED, PATCH_PX, PROMPTS, VERSION
+from benchmarks.prompts import read_prompts
+from benchmarks.protocol import CROP_PX, CROP_SEED, VERSION, patch_px
 from lua_lightning.bounds import check
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.rows import ROWS
@@ -66,6 +67,11 @@ class Benchmark:
         return self.size // self.base_size
 
     @property
+    def patch(self) -> int:
+        """Side in pixels of the patches that distributions are compared by."""
+        return patch_px(self.facts)
+
+    @property
     def steps(self) -> int | None:
         """Denoising steps of every diffusion pass; None takes each method's published number."""
         return self.config.steps or None
@@ -82,7 +88,7 @@ class Benchmark:
 
     def world(self, device: str) -> World:
         """Return what the methods work with, on a device."""
-        return World(self.config.generator, self.config.adapter, device, self.steps)
+        return World(self.config.generator, self.config.adapter, device, self.steps, self.config.offload)
 
     def method(self, name: str, world: World) -> Method:
         """Return a method with its settings."""
@@ -117,9 +123,10 @@ def resolve(config: BenchConfig) -> Benchmark:
     facts = find_generator(config.generator)
     base_size = facts.base_size(config.size)
     profile = profile_of(facts, config.size)
+    prompts = read_prompts(config.prompts, config.prompts_file, profile.prompts)
     config = replace(
         config,
-        prompts=config.prompts or profile.prompts,
+        prompts=len(prompts),
         steps=config.steps or profile.steps or 0,
         crops_per_photo=config.crops_per_photo or profile.crops_per_photo,
     )
@@ -127,9 +134,9 @@ def resolve(config: BenchConfig) -> Benchmark:
         config,
         facts,
         base_size,
-        read_prompts(config.prompts),
+        prompts,
         _photographs(config.photos),
-        {name: images_in(path) for name, path in config.folders.items()},
+        {name: images_in(path, patch_px(facts)) for name, path in config.folders.items()},
         _marks(config, facts, base_size),
     )
     _check_writable(benchmark.folder)
@@ -143,20 +150,12 @@ def folder_of(config: BenchConfig) -> Path:
     return Path(config.out) / f"{config.size}-{Path(config.generator).name}-{mark}"
 
 
-def read_prompts(count: int, path: Path = PROMPTS) -> tuple[str, ...]:
-    """Return the first `count` prompts, one to a line.
-
-    Raises:
-        UserError: The file has fewer.
-    """
-    prompts = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    if count > len(prompts):
-        raise UserError(f"{path} has {len(prompts)} prompts, and {count} are asked for: lower prompts")
-    return tuple(prompts[:count])
-
-
-def images_in(path: str) -> tuple[Path, ...]:
+def images_in(path: str, patch: int) -> tuple[Path, ...]:
     """Return the images of a user's folder, by name.
+
+    Args:
+        path: The folder.
+        patch: Side of the patches that are compared, in pixels.
 
     Raises:
         UserError: It holds none, or one that cannot be read or is too small for the patch metrics.
@@ -170,8 +169,8 @@ def images_in(path: str) -> tuple[Path, ...]:
             side = min(read_image(file).shape[:2])
         except UnusableImage as error:
             raise UserError(f"{error}: take it out of the folder or mend it") from error
-        if side < PATCH_PX:
-            raise UserError(f"{file} has a side of {side} px, and patches of {PATCH_PX} px are compared: take it out")
+        if side < patch:
+            raise UserError(f"{file} has a side of {side} px, and patches of {patch} px are compared: take it out")
     return files
 
 
@@ -186,9 +185,6 @@ def _check_names(config: BenchConfig) -> None:
 
 def _photographs(folder: str) -> PhotoSet:
     photos = PhotoSet.load(folder)
-    small = next((photo for photo in photos.photos if min(photo.width, photo.height) < PATCH_PX), None)
-    if small is not None:
-        raise UserError(f"{photos.path(small)} is smaller than the {PATCH_PX} px of the patches that are compared")
     if not any(min(photo.width, photo.height) >= CROP_PX for photo in photos.split("test")):
         raise UserError(f"{folder} has no test photograph of {CROP_PX} px or more: take a photo set with larger ones")
     return photos

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from baselines.registry import METHODS
 from lua_lightning.bounds import SEED, Each, File, OneOf, Text, Within
-from lua_lightning.generators.catalogue import GeneratorFacts
+from lua_lightning.generators.catalogue import OFFLOADS, GeneratorFacts
 
 
 @dataclass
@@ -23,7 +23,13 @@ class BenchConfig:
     settings: Annotated[dict[str, list[str]], Each(Each(Text()))] = field(default_factory=dict)
     """Settings of single methods, such as `settings.swinir=["weights=my-swinir"]`."""
     prompts: Annotated[int, Within(0, 1_000_000)] = 0
-    """How many of the protocol's prompts are used; 0 takes the profile's number."""
+    """How many of the prompts are used; 0 takes the profile's number, or all of a shorter `prompts_file`."""
+    prompts_file: Annotated[str, Text(empty=True)] = ""
+    """Prompts in place of the protocol's: a text file with one to a line, a JSON list of texts, a JSON object of
+    captions by photograph, or a folder with a .txt file beside each photograph."""
+    offload: Annotated[str, OneOf(*OFFLOADS)] = "none"
+    """Where a generator waits that does not fit on the GPU: `none` keeps all of it there, `model` moves one network
+    there at a time, `sequential` one layer at a time, which is slow and needs the least memory."""
     steps: Annotated[int, Within(0, 1000)] = 0
     """Denoising steps of every diffusion pass; 0 takes the profile's number, or the published ones."""
     seed: Annotated[int, Within(0, SEED)] = 42

@@ -14,8 +14,11 @@ TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 def embedded(content: Any) -> str:
-    """Return JSON for a `<script type="application/json">` element; no text in it can end the element."""
-    return json.dumps(content).replace("<", "\\u003c")
+    """Return JSON for a `<script type="application/json">` element, in which no text opens or closes anything."""
+    text = json.dumps(content)  # everything beyond ASCII is escaped already
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def jpeg_uri(pixels: np.ndarray, quality: int = QUALITY) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks.benchmark import Benchmark
 from benchmarks.protocol import PROMPTS, VERSION
 from lua_lightning.config import to_yaml
+from lua_lightning.pictures import read_image
 from lua_lightning.tracking.tracker import MLflowTracker
 
 SHOWN_SIDE = 512  # pixels of the images that are logged
@@ -38,7 +39,8 @@ def log_inputs(benchmark: Benchmark, parent: MLflowTracker) -> None:
     """Record in MLflow the settings, and which prompts and photographs the benchmark reads."""
     parent.log_run_start(to_yaml(benchmark.config))
     prompts = "\n".join(benchmark.prompts)
-    parent.log_input("prompts", PROMPTS.name, hashlib.sha256(prompts.encode()).hexdigest(), "evaluation")
+    name = Path(benchmark.config.prompts_file or PROMPTS).name
+    parent.log_input("prompts", name, hashlib.sha256(prompts.encode()).hexdigest(), "evaluation")
     parent.log_input("photographs", benchmark.config.photos, benchmark.photos.sha256, "evaluation")
 
 
@@ -96,7 +98,6 @@ def record(
 
 def reduced(path: Path) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3), no side above `SHOWN_SIDE`."""
-    with Image.open(path) as image:
-        whole = image.convert("RGB")
+    whole = Image.fromarray(read_image(path))
     whole.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(whole)

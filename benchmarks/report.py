@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -25,6 +26,8 @@ from lua_lightning.pictures import read_image
 PAGE = Path(__file__).parent / "report.template.html"
 SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
 PLOTTED = ("psnr", EFFNET, "patch-kid/effnet-lite0")  # the first that both a time and a value are known of
+PLOT = "Fidelity against seconds per image, with intervals and the Pareto front"
+NO_PLOT = "<p>No method has both a time and a metric of images.</p>"
 COST = ("seconds", "peak_memory_mib")  # metrics that the generation track has beside those of its images
 
 
@@ -109,28 +112,48 @@ def pareto(points: Sequence[tuple[float, float]], higher: bool) -> list[int]:
     return front
 
 
-def joined(results: Mapping[str, Any], metric: str) -> list[tuple[str, float, float]]:
-    """Return method, seconds and value of every method that has both a time and `metric`, in either track."""
-    seconds = {row["method"]: row["seconds"]["total"] for row in results["rows"] if "seconds" in row}
-    return [
-        (row["method"], seconds[row["method"]], row["metrics"][metric]["value"])
-        for row in results["rows"]
-        if row["method"] in seconds and "value" in row["metrics"].get(metric, {})
-    ]
+@dataclass(frozen=True)
+class Point:
+    """A method in the plot of a metric against seconds."""
+
+    method: str
+    seconds: Estimate
+    """Seconds per image: the median, with the smallest and the largest; three times the same where one is known."""
+    value: Estimate
+    """The metric with its interval; three times the same where there is none."""
+
+
+def joined(results: Mapping[str, Any], metric: str) -> list[Point]:
+    """Return every method that has both a time and `metric`, in either track."""
+    seconds = {}
+    for row in (row for row in results["rows"] if "seconds" in row):
+        total = row["seconds"]["total"]
+        seconds[row["method"]] = Estimate(total, **row.get("seconds_spread", {"low": total, "high": total}))
+    points = []
+    for row in results["rows"]:
+        entry = row["metrics"].get(metric, {})
+        if row["method"] in seconds and "value" in entry:
+            value = entry["value"]
+            ends = Estimate(value, entry.get("low", value), entry.get("high", value))
+            points.append(Point(row["method"], seconds[row["method"]], ends))
+    return points
 
 
 def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ignore
-    """Return the plot of `metric` against seconds per image, with the Pareto front."""
+    """Return the plot of `metric` against seconds per image, with intervals and the Pareto front."""
     points = joined(results, metric)
     figure, axes = plt.subplots(figsize=(7, 4.5), dpi=110)
-    places = [(seconds, value) for _, seconds, value in points]
+    places = [(point.seconds.value, point.value.value) for point in points]
     higher = metric_of(metric).higher_is_better
     front = pareto(places, higher)
     axes.step([places[index][0] for index in front], [places[index][1] for index in front], where="post", color="#bbb")
-    for index, (name, seconds, value) in enumerate(points):
-        axes.scatter(seconds, value, color="#d62728" if name.startswith("lua") else "#1f77b4", zorder=3)
+    for index, (point, place) in enumerate(zip(points, places, strict=True)):
+        colour = "#d62728" if point.method.startswith(LUA) else "#1f77b4"
+        beside, above = whiskers(point.seconds), whiskers(point.value)
+        axes.errorbar(*place, above, beside, fmt="o", color=colour, elinewidth=1, capsize=2, zorder=3)
         weight = "bold" if index in front else "normal"
-        axes.annotate(name, (seconds, value), (5, 5), textcoords="offset points", fontsize=8, weight=weight)
+        name = point.method.replace("$", r"\$")  # a pair of them would begin a formula
+        axes.annotate(name, place, (5, 5), textcoords="offset points", fontsize=8, weight=weight)
     better = "higher" if higher else "lower"
     label = f"{label_of(metric)} ({better} is better)"
     axes.set(xscale="log", xlabel=f"{label_of('seconds')} per image", ylabel=label)
@@ -138,6 +161,21 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     axes.grid(alpha=0.3)
     figure.tight_layout()
     return figure
+
+
+def whiskers(estimate: Estimate) -> list[list[float]]:
+    """Return how far the ends are below and above a value, as matplotlib takes them; never negative."""
+    return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
+
+
+def write_plot(figure: plt.Figure, *paths: Path) -> None:  # pyright: ignore
+    """Write a plot into files, PNG or SVG by their suffix; text in SVG stays text, and equal plots are equal files."""
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lua-lightning"}):
+        for path in paths:
+            vector = path.suffix == ".svg"
+            with replacing(path) as partial:
+                figure.savefig(partial, format=path.suffix[1:], metadata={"Date": None} if vector else None)
+    plt.close(figure)
 
 
 def shown_metric(name: str) -> dict[str, Any]:
@@ -152,13 +190,13 @@ def shown_metric(name: str) -> dict[str, Any]:
     }
 
 
-def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figure: Path) -> str:
+def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figure: Path | None) -> str:
     """Return the HTML file: it needs no network and no other file.
 
     Args:
         results: As `results.json` holds them.
         images: Files of each method, in the order of prompts.
-        figure: PNG or SVG file of the plot.
+        figure: PNG or SVG file of the plot; None where no method has both a time and a plotted metric.
     """
     tables = []
     for track in ("reconstruction", "generation"):
@@ -171,7 +209,9 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figur
         "start": [LATENT_BICUBIC, LUA],
         "phases": PHASES,
         "prompts": results["prompts"][:SHOWN_PROMPTS],
-        "images": {name: [jpeg_uri(read_image(path)) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()},
+        "images": {
+            name: [jpeg_uri(read_image(path)) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()
+        },
         "unavailable": reasons(results),
         "votes": results.get("votes"),
     }
@@ -179,7 +219,7 @@ def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figur
     return Template(PAGE.read_text()).substitute(
         title=html.escape(f"{results['size']} px with {results['generator']}"),
         facts=" · ".join(f"<b>{html.escape(key)}</b> {html.escape(str(value))}" for key, value in facts.items()),
-        figure=file_uri(figure),
+        figure=f'<img src="{file_uri(figure)}" alt="{PLOT}" style="max-width:100%">' if figure else NO_PLOT,
         data=embedded(content),
     )
 
@@ -190,14 +230,14 @@ def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]
         "results": folder / "results.json",
         "table": folder / "results.md",
         "plot": folder / "fidelity.png",
+        "plot_svg": folder / "fidelity.svg",
         "report": folder / "report.html",
     }
     write_text(paths["table"], markdown(results))
     metric = next((name for name in PLOTTED if joined(results, name)), None)
     if metric:
-        with replacing(paths["plot"]) as partial:
-            plot(results, metric).savefig(partial, format="png")
-    write_text(paths["report"], page(results, images, paths["plot"]))
+        write_plot(plot(results, metric), paths["plot"], paths["plot_svg"])
+    write_text(paths["report"], page(results, images, paths["plot_svg"] if metric else None))
     write_json(paths["results"], results)
     return paths
 

@@ -24,6 +24,7 @@ from benchmarks.reconstruction import score_methods
 from benchmarks.recording import log_inputs, parent_tracker, record
 from benchmarks.report import print_card, write_report
 from benchmarks.scoring import differences_to_lua, generation_rows, reconstruction_rows
+from benchmarks.shares import Shares
 from lua_lightning.config import load_config
 from lua_lightning.environment import run_info
 from lua_lightning.locks import alone
@@ -79,7 +80,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
     records = records_of(benchmark)
     images = {name: paths_of(own, benchmark.folder) for name, own in records.items()} | dict(benchmark.brought)
     rows = reconstruction_rows(scores, benchmark.size)  # scores -> metrics
-    rows += generation_rows(benchmark, images, records)  # images -> features -> metrics
+    rows += generation_rows(benchmark, images, records, world.device)  # images -> features -> metrics
     results = {
         "protocol": VERSION,
         **run_info(),
@@ -97,9 +98,11 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
 
 
 def generate(benchmark: Benchmark, world: World, fabric: Fabric) -> None:
-    """Make this process's share of the images, and wait until all processes have made theirs."""
+    """Make this process's share of the images; the first process then waits until all have made theirs."""
+    shares = Shares(benchmark.folder)
     if fabric.is_global_zero:
         Failures(benchmark.folder).clear()
+        shares.clear()
     fabric.barrier()
     jobs = benchmark.jobs(fabric.global_rank, fabric.world_size)
     announce(benchmark, world, missing_methods(benchmark, jobs), len(benchmark.prompts) // fabric.world_size)
@@ -107,4 +110,6 @@ def generate(benchmark: Benchmark, world: World, fabric: Fabric) -> None:
     with Progress(*columns, console=Console(stderr=True), disable=not fabric.is_global_zero) as progress:
         task = progress.add_task(f"{benchmark.size} px", total=len(jobs))
         make_images(benchmark, world, jobs, lambda job, record: progress.advance(task))
-    fabric.barrier()
+    shares.done(fabric.global_rank)
+    if fabric.is_global_zero:
+        shares.wait(fabric.world_size)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.generation import summary
-from benchmarks.protocol import PATCH_PX, PATCH_SEED, PATCHES
+from benchmarks.protocol import PATCH_SEED, PATCHES
 from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
@@ -38,12 +38,12 @@ def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def feature_networks(inception_file: str | None) -> tuple[list[FeatureNetwork], dict[str, str]]:
+def feature_networks(inception_file: str | None, device: str = "cpu") -> tuple[list[FeatureNetwork], dict[str, str]]:
     """Return the feature networks that are here, and by name why others are not."""
     found, missing = [], {}
     loaders: dict[str, Callable[[], FeatureNetwork]] = {
-        "inception": lambda: inception(Path(inception_file) if inception_file else None),
-        "effnet-lite0": effnet_lite0,
+        "inception": lambda: inception(Path(inception_file) if inception_file else None, device),
+        "effnet-lite0": lambda: effnet_lite0(device),
     }
     for name, load in loaders.items():
         try:
@@ -56,21 +56,28 @@ def feature_networks(inception_file: str | None) -> tuple[list[FeatureNetwork], 
 class Distributions:
     """FID, patch-FID, KID and patch-KID of image files against the reference photographs."""
 
-    def __init__(self, benchmark: Benchmark, cache: Path = Path("cache/features")):
-        self.cache = cache
-        self.networks, self.missing = feature_networks(benchmark.config.inception)
+    def __init__(self, benchmark: Benchmark, device: str = "cpu", cache: Path = Path("cache/features")):
+        self.cache, self.device, self.patch = cache, device, benchmark.patch
+        self.networks, self.missing = feature_networks(benchmark.config.inception, device)
         self.reference = reference_images(benchmark.photos, Path("cache/reference"))
+        sides = [min(photo.width, photo.height) for photo in benchmark.photos.photos]
+        large = zip(self.reference, sides, strict=True)
+        self.patch_reference = tuple(path for path, side in large if side >= self.patch)
 
     def metrics(self, files: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
         """Return every metric of a set of images, by name with its feature network."""
         metrics: dict[str, dict[str, Any]] = {}
         for patch in ("", "patch-"):
-            side, count = (PATCH_PX, PATCHES) if patch else (None, 1)
-            ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, self.reference))
+            side, count = (self.patch, PATCHES) if patch else (None, 1)
+            reference_files = self.patch_reference if patch else self.reference
+            if not reference_files:
+                metrics |= self._without_reference()
+                continue
+            ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, reference_files))
             for network in self.networks:
                 features, reference = (extract(network, own, self.cache) for own in (ours, theirs))
                 sets = ImageFeatures(features, ours.groups), ImageFeatures(reference, theirs.groups)
-                metrics[f"{patch}kid/{network.name}"] = _kid(*sets)
+                metrics[f"{patch}kid/{network.name}"] = _kid(*sets, self.device)
                 metrics[f"{patch}fid/{network.name}"] = _fid(features, reference)
             for name, reason in self.missing.items():
                 for kind in ("kid", "fid"):
@@ -80,10 +87,15 @@ class Distributions:
                 metrics[key] = {"unavailable": f"{label_of(key)} needs at least {metric_of(key).fewest} images"}
         return metrics
 
+    def _without_reference(self) -> dict[str, dict[str, Any]]:
+        reason = f"the photo set has no photograph of {self.patch} px, the side of the patches that are compared"
+        names = (*(network.name for network in self.networks), *self.missing)
+        return {f"patch-{kind}/{name}": {"unavailable": reason} for name in names for kind in ("kid", "fid")}
 
-def _kid(features: ImageFeatures, reference: ImageFeatures) -> dict[str, Any]:
+
+def _kid(features: ImageFeatures, reference: ImageFeatures, device: str) -> dict[str, Any]:
     try:
-        return kid_estimate(features, reference).entry()
+        return kid_estimate(features, reference, device).entry()
     except UserError as error:
         return {"unavailable": str(error)}
 
@@ -107,16 +119,19 @@ def clip_metric(files: Sequence[Path], prompts: Sequence[str], score: ClipScore 
     return {score.name: intervals(crops)["x/clip"].entry()}
 
 
-def load_clip(file: str | None) -> ClipScore | str:
+def load_clip(file: str | None, device: str = "cpu") -> ClipScore | str:
     """Return CLIP, or why it is not here."""
     try:
-        return ClipScore(Path(file) if file else None)
+        return ClipScore(Path(file) if file else None, device=device)
     except UserError as error:
         return str(error)
 
 
 def generation_rows(
-    benchmark: Benchmark, images: Mapping[str, tuple[Path, ...]], records: Mapping[str, Sequence[Record]]
+    benchmark: Benchmark,
+    images: Mapping[str, tuple[Path, ...]],
+    records: Mapping[str, Sequence[Record]],
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Return the rows of the generation track.
 
@@ -124,8 +139,9 @@ def generation_rows(
         benchmark: What is measured.
         images: Files of each method and of each folder of images made elsewhere.
         records: What each method took; images made elsewhere have none.
+        device: Where features are computed.
     """
-    distributions, clip, rows = Distributions(benchmark), load_clip(benchmark.config.clip), []
+    distributions, clip, rows = Distributions(benchmark, device), load_clip(benchmark.config.clip, device), []
     for name, files in images.items():
         row: dict[str, Any] = {"method": name, "track": "generation", "size": benchmark.size, "n": len(files)}
         row["metrics"] = distributions.metrics(files)

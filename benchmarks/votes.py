@@ -156,7 +156,11 @@ def scores(votes: Sequence[Vote], seed: int = 0) -> dict[str, dict[str, dict[str
     for key, values in (("win_rate", win_rates(wins)), ("preference", bradley_terry(wins))):
         lows, highs = np.nanpercentile(values[1:], edges, axis=0)
         for index, name in enumerate(methods):
-            found[name][key] = {"value": float(values[0, index]), "low": float(lows[index]), "high": float(highs[index])}
+            found[name][key] = {
+                "value": float(values[0, index]),
+                "low": float(lows[index]),
+                "high": float(highs[index]),
+            }
     return found
 
 

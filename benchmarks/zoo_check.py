@@ -117,6 +117,18 @@ def shipped() -> list[str]:
     return [name for name in zoo_adapters() if name.startswith("lua-")]
 
 
+def config_of(adapter: str, photos: str) -> RunConfig:
+    """Return a run that holds an adapter's codec and the photographs to measure on.
+
+    Raises:
+        UserError: There is no such adapter, or it does not say which codec it was trained on.
+    """
+    codec = read_config(find_pretrained(adapter)).get("codec")
+    if codec is None:
+        raise UserError(f"{adapter} does not say which codec it was trained on")
+    return RunConfig(data=DataConfig(photos=photos), cache=CacheConfig(codec=codec, crops_per_photo=1))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `python -m benchmarks.zoo_check`."""
     parser.add_argument("names", nargs="*", help="adapters: names, folders or hub ids (default: all that ship)")
@@ -133,11 +145,9 @@ def run(options: argparse.Namespace) -> int:
     found: list[Gain] = []
     left_out: dict[str, str] = {}
     for name in options.names or shipped():
-        codec = read_config(find_pretrained(name)).get("codec") or "tiny-d16"
-        config = RunConfig(data=DataConfig(photos=options.photos), cache=CacheConfig(codec=codec, crops_per_photo=1))
         split: Split = options.split
         try:
-            found += gains(Path(name).name, measure(name, config, split))
+            found += gains(Path(name).name, measure(name, config_of(name, options.photos), split))
         except UserError as error:
             if options.names:
                 raise

@@ -69,7 +69,7 @@ class Windows:
             gather = torch.cat(parts)
         else:
             gather = windows.reshape(-1)
-        place = torch.empty_like(gather).scatter(0, gather, torch.arange(len(gather), device=self.device))
+        place = torch.empty_like(gather).scatter(0, gather, torch.arange(gather.shape[0], device=self.device))
         codes = self._codes(shift) if shift and not self.in_parts else None
         return Cut(gather, place, tuple(groups), codes)
 

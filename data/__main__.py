@@ -10,7 +10,7 @@ from pathlib import Path
 from data.build import build
 from data.candidates import Sharpness
 from data.options import at_least, fraction
-from data.recipes import RECIPES
+from data.recipes import AUTHOR, IMAGE, RECIPES
 from lua_lightning.commands.command import Command, CommandLine
 
 PROGRAM = "python -m data"
@@ -58,6 +58,12 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
         type=float,
         default=Sharpness.max_softness,
         help="leave out a photograph that stays softer than this, in dB",
+    )
+    shared.add_argument(
+        "--split-by",
+        choices=(AUTHOR, IMAGE),
+        help="author: all photographs of an author whose name is known go to one split; image: each by itself "
+        f"(default: {recipe.split_by})",
     )
     shared.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="images at once")
     shared.add_argument("--force", action="store_true", help="make the set again even when it is there")

@@ -1,6 +1,7 @@
 """Make a photo set: collect, prepare, and put the finished folder in place in one step."""
 
 import argparse
+import contextlib
 import glob
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from data.candidates import Sharpness, Unreachable
-from data.recipes import RECIPES
+from data.recipes import AUTHOR, IMAGE, RECIPES
 from lua_lightning.errors import UserError
 from lua_lightning.files import is_running
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet, Split
@@ -46,7 +47,10 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
     recipe = RECIPES[recipe_name]
     sharpness = Sharpness(options.min_side or recipe.min_side, options.target_softness, options.max_softness)
     fractions = {"val_fraction": options.val_fraction, "test_fraction": options.test_fraction}
+    split_by = options.split_by or recipe.split_by
     settings = {**asdict(sharpness), **fractions, **recipe.settings(options)}
+    if split_by != IMAGE:  # which sets without the word are
+        settings["split_by"] = split_by
     _clear_left_overs(options.out.resolve())
     _refuse_foreign(options.out, options.force)
     existing = None if options.force else _existing(options.out, recipe_name, settings)
@@ -55,15 +59,22 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
     started = time.monotonic()
     partial = _new_partial(options.out)
     try:
-        fetched, made = partial / "fetched", partial / "made"
-        fetched.mkdir()
+        fetched, made = _fetched_folder(options.out, partial, recipe.resumes), partial / "made"
+        fetched.mkdir(exist_ok=True)
         made.mkdir()
-        harvest = recipe.collect(options, fetched)
+        try:
+            harvest = recipe.collect(options, fetched)
+        finally:
+            with contextlib.suppress(OSError):
+                fetched.rmdir()  # where nothing was fetched there is nothing to go on with
+        fetched.mkdir(exist_ok=True)
         from data.prepare import prepare  # imports torch, which a set that is there already need not wait for
 
-        photos, skipped = prepare(harvest, made, sharpness, tuple(fractions.values()), options.workers)
+        shares = tuple(fractions.values())
+        photos, skipped = prepare(harvest, made, sharpness, shares, options.workers, split_by == AUTHOR)
         PhotoSet(made, recipe_name, settings, tuple(photos), tuple(skipped)).save()
         _put_in_place(made, options.out.resolve(), partial / REPLACED)
+        shutil.rmtree(fetched, ignore_errors=True)
     finally:
         _clear(partial, options.out.resolve())
     photo_set = PhotoSet.load(options.out)
@@ -178,6 +189,12 @@ def _new_partial(out: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     return partial
+
+
+def _fetched_folder(out: Path, partial: Path, kept: bool) -> Path:
+    """Return where originals are fetched to: below the work folder, or beside `out`, where they outlive a kill."""
+    out = out.resolve()
+    return out.parent / f".{out.name}.fetched" if kept else partial / "fetched"
 
 
 def _put_in_place(made: Path, out: Path, replaced: Path) -> None:

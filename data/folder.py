@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from PIL import ExifTags, Image
+
 from data.candidates import Candidate, Harvest
 from lua_lightning.errors import UserError
 from lua_lightning.pairs.photos import Skipped
@@ -46,12 +48,23 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
     for path in _files(root):
         if path.suffix.lower() in suffixes:
             source = f"folder:{path.relative_to(root).as_posix()}"
-            harvest.candidates.append(Candidate(path, source, "unknown (user's own)"))
+            harvest.candidates.append(Candidate(path, source, "unknown (user's own)", picture_author(path)))
         else:
             others[path.suffix.lower()] += 1
     for suffix, count in others.most_common():
         harvest.skipped.append(Skipped(f"folder:*{suffix}", f"no image suffix: {count} files"))
     return harvest
+
+
+def picture_author(path: Path) -> str | None:
+    """Return the author that a picture's EXIF data names; None where there is none, or no picture."""
+    try:
+        with Image.open(path) as image:
+            name = image.getexif().get(ExifTags.Base.Artist)
+    except Exception:  # a damaged file raises almost anything; it is judged when its pixels are read
+        return None
+    text = " ".join(name.replace("\0", " ").split()) if isinstance(name, str) else ""
+    return text or None
 
 
 def _files(root: Path) -> list[Path]:

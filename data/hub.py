@@ -1,7 +1,9 @@
 """Recipe `hub`: the images of a Hugging Face data set, or of a local folder in its format, streamed."""
 
 import argparse
+import json
 import logging
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,10 @@ from typing import Any
 from data.candidates import Candidate, Harvest, Unreachable
 from data.options import at_least
 from lua_lightning.errors import UserError
+from lua_lightning.files import write_bytes, write_json
 from lua_lightning.pairs.photos import Skipped
+
+PROGRESS, NOTED_EVERY = "progress.json", 20  # rows between two notes of how far the fetching is
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,17 +49,7 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
         if options.column not in columns:
             raise UserError(f"{options.dataset} has no column {options.column!r}, its columns: {', '.join(columns)}")
         licence = rows.info.license or "not stated by the data set"
-        rows = rows.cast_column(options.column, datasets.Image(decode=False))
-        harvest = Harvest()
-        for index, row in enumerate(islice(rows, options.limit)):
-            source = f"hub:{options.dataset}/{options.split}/{index}"
-            content = _content(row[options.column])
-            if content is None:
-                harvest.skipped.append(Skipped(source, "no image: the row's column is empty"))
-                continue
-            path = work / f"image-{index:06d}"
-            path.write_bytes(content)
-            harvest.candidates.append(Candidate(path, source, licence))
+        return _fetch(rows.cast_column(options.column, datasets.Image(decode=False)), options, licence, work)
     except UserError:
         raise
     except Exception as error:  # the client raises dozens of unrelated types for unreachable, unknown and gated sets
@@ -62,6 +57,37 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
         raise Unreachable(
             f"the data set {options.dataset} cannot be read, from the hub or from disk: {reason}"
         ) from error
+
+
+def _fetch(rows: Any, options: argparse.Namespace, licence: str, work: Path) -> Harvest:
+    """Write the images of streamed rows; after a kill or a lost connection the next call goes on where this one was."""
+    asked, progress = settings(options), work / PROGRESS
+    noted: dict[str, Any] = {}
+    try:
+        noted = json.loads(progress.read_text())
+        done, empty = (noted["rows"], noted["empty"]) if noted["settings"] == asked else (0, [])
+    except (OSError, ValueError, KeyError, TypeError):
+        done, empty = 0, []
+    if done:
+        print(f"{done} rows are here already: going on behind them", file=sys.stderr)
+        rows.load_state_dict(noted["stream"])  # whole files of the data set that are behind it are not read again
+    for row in islice(rows, options.limit - done):
+        content = _content(row[options.column])
+        if content is None:
+            empty.append(done)
+        else:
+            write_bytes(work / f"image-{done:06d}", content)
+        done += 1
+        if done % NOTED_EVERY == 0:
+            note = {"settings": asked, "rows": done, "empty": empty, "stream": rows.state_dict()}
+            write_json(progress, note)
+    harvest = Harvest()
+    for index in range(done):
+        source = f"hub:{options.dataset}/{options.split}/{index}"
+        if index in empty:
+            harvest.skipped.append(Skipped(source, "no image: the row's column is empty"))
+        else:
+            harvest.candidates.append(Candidate(work / f"image-{index:06d}", source, licence))
     return harvest
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,12 @@ class _Prepared:
 
 
 def prepare(
-    harvest: Harvest, folder: Path, sharpness: Sharpness, fractions: tuple[float, float], workers: int
+    harvest: Harvest,
+    folder: Path,
+    sharpness: Sharpness,
+    fractions: tuple[float, float],
+    workers: int,
+    by_author: bool = False,
 ) -> tuple[list[Photo], list[Skipped]]:
     """Write the usable candidates into `folder` as 8-bit RGB PNG.
 
@@ -51,6 +57,7 @@ def prepare(
         sharpness: When to reduce a photograph, and when to leave it out.
         fractions: Shares of the splits `val` and `test`.
         workers: Images at once.
+        by_author: Whether all new photographs of an author go to one split, see `together`.
 
     Returns:
         The photographs in the order of their file names, and all that was left out.
@@ -70,16 +77,39 @@ def prepare(
     skipped += [Skipped(result.candidate.source, reason) for result, reason in duplicates]
     if len(prepared) < 2:
         raise UserError(_nothing_usable(len(harvest.candidates), len(prepared), skipped))
-    splits = _splits(prepared, fractions)
+    splits = _splits(prepared, fractions, by_author)
     photos = [_photo(result, split, folder) for result, split in zip(prepared, splits, strict=True)]
     return sorted(photos, key=lambda photo: photo.file), skipped
 
 
-def _splits(prepared: list[_Prepared], fractions: tuple[float, float]) -> list[Split]:
+def _splits(prepared: list[_Prepared], fractions: tuple[float, float], by_author: bool) -> list[Split]:
     """Return the split of each photograph: the one it has in a set already, or by its hash among the others."""
     new = [result for result in prepared if not result.candidate.stored]
-    drawn = iter(split_by_hash([(result.source_sha256, result.softness) for result in new], *fractions) if new else [])
+    splits = split_by_hash([(result.source_sha256, result.softness) for result in new], *fractions) if new else []
+    if by_author:
+        splits = together(splits, [result.candidate.author for result in new])
+    drawn = iter(splits)
     return [result.candidate.stored.split if result.candidate.stored else next(drawn) for result in prepared]
+
+
+def together(splits: Sequence[Split], authors: Sequence[str | None]) -> list[Split]:
+    """Return splits in which no author stands on two sides: their subjects and their manner would be known.
+
+    An author with a photograph in `train` goes there whole, and one in `val` and `test` goes to `test`. Where that
+    would leave a split empty that was not, as with a single author, all stays as it was.
+
+    Args:
+        splits: Of each photograph.
+        authors: Likewise; None where unknown, who stands for nobody.
+    """
+    order: tuple[Split, ...] = ("train", "test", "val")
+    found = list(splits)
+    for author in {author for author in authors if author}:
+        own = [index for index, name in enumerate(authors) if name == author]
+        side: Split = min((splits[index] for index in own), key=order.index)
+        for index in own:
+            found[index] = side
+    return found if set(found) == set(splits) else list(splits)
 
 
 def softness(luminance: Tensor) -> float:

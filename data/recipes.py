@@ -10,6 +10,8 @@ from typing import Any
 from data import dead_leaves, debian, folder, hub, packaged, sets
 from data.candidates import Harvest
 
+AUTHOR, IMAGE = "author", "image"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -23,6 +25,8 @@ class Recipe:
         example: What an example has after the recipe's name.
         min_side: Default of `--min-side`.
         fallback: Recipe that is made instead where this one's place cannot be reached.
+        split_by: Default of `--split-by`. The default set is split by image: published numbers rest on its splits.
+        resumes: Whether `collect` goes on with what an earlier call has left in its work folder.
     """
 
     summary: str
@@ -32,6 +36,8 @@ class Recipe:
     example: str = ""
     min_side: int = 800
     fallback: str | None = None
+    split_by: str = AUTHOR
+    resumes: bool = False
 
 
 def _recipe(summary: str, module: ModuleType, **facts: Any) -> Recipe:
@@ -45,7 +51,9 @@ def _packaged_and_dead_leaves(options: argparse.Namespace, work: Path) -> Harves
 OFFLINE = "packaged+dead-leaves"
 
 RECIPES: dict[str, Recipe] = {
-    "photos": _recipe("photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE),
+    "photos": _recipe(
+        "photographs from Debian's free-licence wallpaper packages", debian, fallback=OFFLINE, split_by=IMAGE
+    ),
     "folder": _recipe("your own images", folder, example="~/Pictures --out data/mine"),
     "sets": _recipe(
         "photo sets that are there already, joined into one",
@@ -53,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
         example="data/photos data/mine --out data/both",
         min_side=32,
     ),
-    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500"),
+    "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500", resumes=True),
     "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
     "dead-leaves": _recipe(
         "synthetic images with the statistics of natural scenes", dead_leaves, example="--count 48", min_side=256
@@ -64,5 +72,6 @@ RECIPES: dict[str, Recipe] = {
         dead_leaves.settings,
         _packaged_and_dead_leaves,
         min_side=256,
+        split_by=IMAGE,
     ),
 }

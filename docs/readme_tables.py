@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from benchmarks.protocol import EARLIER, VERSION
 from benchmarks.report import cell
 from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import METRICS, label_of
@@ -78,4 +79,9 @@ def heading(results: Results) -> str:
         f"Protocol {own['protocol']}, {own['device']}: {counts}. Fidelity is measured on {crops(results)} "
         f"These are {own['remark']}."
     )
+    if own["protocol"] in EARLIER:
+        text += (
+            f" Protocol {own['protocol']} is not the present one, which is {VERSION}: {EARLIER[own['protocol']]}. "
+            "Neither stands in these tables."
+        )
     return textwrap.fill(text, WIDTH)

@@ -74,6 +74,24 @@ def write_json(path: str | Path, content: Any, indent: int | None = 1) -> None:
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
+def append_json(path: str | Path, content: Any) -> None:
+    """Add a line of JSON to a file, through to the disk; what a kill left of a line before ends there.
+
+    Raises:
+        UserError: The line cannot be written.
+    """
+    try:
+        with Path(path).open("ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            broken = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * broken + json.dumps(content).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path} cannot be written ({reason}): make room there, or name another place") from error
+
+
 def write_tensors(path: str | Path, tensors: Mapping[str, "Tensor"], metadata: dict[str, str] | None = None) -> None:
     """Write a whole safetensors file; see `replacing`."""
     from safetensors import SafetensorError

@@ -73,3 +73,23 @@ def _holder(folder: Path) -> str:
         return (folder / HOLDER).read_text().strip() or "another process"
     except (OSError, ValueError):
         return "another process"
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock file `path`, then hold it.
+
+    Some file systems of clusters know no locks. A line on stderr then says that nothing keeps two processes apart.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        print(f"{path.parent} cannot be locked ({reason}): see that no second process works there", file=sys.stderr)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

@@ -59,6 +59,7 @@ def load_pair(
     codec: str | Path | LatentCodec | None = None,
     scale: int | None = 2,
     device: str | torch.device | None = None,
+    sharpness: float = 0.0,
 ) -> tuple[LatentUpscaler, LatentCodec]:
     """Return an adapter and a codec that fit each other and `scale`, on one device and ready for inference.
 
@@ -67,11 +68,18 @@ def load_pair(
         codec: Likewise; None takes the codec that the adapter was trained on.
         scale: Scale that the adapter must have a head for; None asks for none.
         device: `cpu`, `cuda` or `mps`; None takes the best there is.
+        sharpness: From 0, faithful, to 1, crisp; of an adapter that is not loaded yet.
 
     Raises:
-        UserError: One of them cannot be loaded, they do not share a latent space, or there is no head for `scale`.
+        UserError: One of them cannot be loaded, they do not share a latent space, there is no head for `scale`, or a
+            sharpness is asked of a loaded adapter.
     """
-    network = adapter if isinstance(adapter, LatentUpscaler) else LatentUpscaler.from_pretrained(adapter)
+    if isinstance(adapter, LatentUpscaler):
+        if sharpness:
+            raise UserError("the adapter is loaded already: give its sharpness to LatentUpscaler.from_pretrained")
+        network = adapter
+    else:
+        network = LatentUpscaler.from_pretrained(adapter, sharpness=sharpness)
     codec = codec or network.config.codec
     if codec is None:
         name = "the adapter" if adapter is network else adapter

@@ -41,6 +41,7 @@ def upscale_image(
     codec: str | Path | LatentCodec | None = None,
     tile: int | None = 1024,
     device: str | torch.device | None = None,
+    sharpness: float = 0.0,
 ) -> Image.Image:
     """Return an image enlarged as an RGB Pillow image; transparent places are put on white.
 
@@ -63,6 +64,7 @@ def upscale_image(
         codec: Likewise; None takes the codec that the adapter was trained on.
         tile: Side in pixels of the tiles that the adapter makes, which bounds the memory; None works on the whole.
         device: `cpu`, `cuda` or `mps`; None takes the best there is.
+        sharpness: From 0, faithful, to 1, crisp; for an adapter that is given by name and has both.
 
     Raises:
         UserError: The image cannot be read, a model cannot be loaded, the models do not fit each other, or the size is
@@ -70,7 +72,7 @@ def upscale_image(
     """
     wanted = target(scale, size, megapixels, fit)
     picture = Picture(as_picture(image).on_white())
-    return enlarge(*load_pair(adapter, codec, None, device), picture, wanted, tile)
+    return enlarge(*load_pair(adapter, codec, None, device, sharpness), picture, wanted, tile)
 
 
 def enlarge(

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", default=[], help="rows to compare (default: all with images)")
     parser.add_argument("--pairs", type=int, default=60, help="pairs of a voter at most; 0 takes all")
     parser.add_argument("--attention", type=int, default=3, help="pairs with a spoiled image, which show who looks")
-    parser.add_argument("--seed", type=int, default=0, help="seed that chooses the pairs; the page mixes them itself")
+    parser.add_argument("--seed", type=int, default=0, help="seed that chooses the pairs (default: 0)")
     parser.add_argument("-o", "--output", type=Path, help="HTML file (default: vote.html in RUN)")
 
 

@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> None:
         results, folder = read_results(options.benchmark), folder_of_run(options.benchmark)
         for key in SAME:
             if results[key] != found[key]:
-                raise UserError(f"the votes are of {key} {found[key]!r}, and {folder} has {results[key]!r}: name its run")
+                raise UserError(
+                    f"the votes are of {key} {found[key]!r}, and {folder} has {results[key]!r}: name its run"
+                )
         write_json(folder / VOTES, found)
         write_report(with_votes(results, folder), images_of(folder, results), folder)
     print_tables(found)
@@ -82,7 +84,9 @@ def print_tables(found: Mapping[str, Any]) -> None:
     agreement = found["agreement"]
     if agreement["same"] is not None:
         alpha = "" if agreement["alpha"] is None else f"; Krippendorff's alpha {agreement['alpha']:.2f}"
-        console.print(f"two voters agree on {100 * agreement['same']:.0f} % of {agreement['pairs']} shared pairs{alpha}")
+        console.print(
+            f"two voters agree on {100 * agreement['same']:.0f} % of {agreement['pairs']} shared pairs{alpha}"
+        )
 
 
 COMMAND = Command(

@@ -56,7 +56,7 @@ def upscale_latents_file(options: argparse.Namespace, wanted: Target) -> str:
     from lua_lightning.upscaling import tile_in_latents
 
     found = read_latents(options.latents)
-    adapter, codec = load_pair(options.adapter, options.codec, None, checked_device(options.device))
+    adapter, codec = load_pair(options.adapter, options.codec, None, checked_device(options.device), options.sharpness)
     latents, packed = unpacked(found.to(codec.device), codec)
     height, width = (side * codec.downscale for side in latents.shape[-2:])
     plan = plan_size(width, height, wanted, scales_for(adapter, wanted), str(options.latents))

@@ -1,10 +1,13 @@
 """Feature networks of the distribution metrics, and features extracted once per image set and kept by content."""
 
+import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +23,8 @@ from lua_lightning.images import read_image
 from lua_lightning.models.pretrained import state_dict_sha256
 from lua_lightning.pairs.photos import file_sha256
 
+BATCH = 16  # images at once
+
 
 @dataclass(frozen=True)
 class FeatureNetwork:
@@ -28,42 +33,61 @@ class FeatureNetwork:
     Attributes:
         name: As it stands in a metric's name.
         side: Pixels that images are resized to by clean-fid's antialiased bicubic filter, without rounding to 8 bits.
-        features: Maps (N, 3, side, side) in [0, 255] to (N, D).
+        features: Maps (N, 3, side, side) in [0, 255], on its device, to (N, D).
         sha256: Of its weights.
+        device: Where it runs.
     """
 
     name: str
     side: int
     features: Callable[[Tensor], Tensor]
     sha256: str
+    device: str = "cpu"
 
     @torch.no_grad()
-    def __call__(self, images: Iterable[np.ndarray], batch: int = 16) -> np.ndarray:
+    def __call__(self, images: Iterable[np.ndarray], batch: int = BATCH) -> np.ndarray:
         """Return the features (N, D), float64, of uint8 images (H, W, 3) of any size."""
         resize = make_resizer("PIL", False, "bicubic", (self.side, self.side))
-        outputs, waiting = [], []
-        for image in images:
-            waiting.append(torch.from_numpy(resize(image)).permute(2, 0, 1))
-            if len(waiting) == batch:
-                outputs.append(self.features(torch.stack(waiting)))
-                waiting = []
-        if waiting:
-            outputs.append(self.features(torch.stack(waiting)))
-        return torch.cat(outputs).double().cpu().numpy()
+        sized = (torch.from_numpy(resize(image)).permute(2, 0, 1) for image in images)
+        with exact_float32():
+            outputs = [self.features(torch.stack(own).to(self.device)).cpu() for own in batches(sized, batch)]
+        return torch.cat(outputs).double().numpy()
 
 
-def effnet_lite0() -> FeatureNetwork:
+Item = TypeVar("Item")
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield `items` in lists of `size`; the last may be shorter."""
+    waiting = iter(items)
+    while own := list(itertools.islice(waiting, size)):
+        yield own
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Switch off TF32 in convolutions, so that a GPU gives the CPU's features to within rounding."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+        yield
+
+
+def effnet_lite0(device: str = "cpu") -> FeatureNetwork:
     """Return EfficientNet-Lite0: its last features, averaged over the image; 320 numbers.
+
+    Args:
+        device: Where it runs.
 
     Raises:
         UserError: Its packages are not installed.
     """
     network = efficientnet_lite0().eval()
+    sha256 = state_dict_sha256(network.state_dict())
+    network.to(device)
 
     def features(images: Tensor) -> Tensor:
         return network((images - 127) / 128)[-1].mean((2, 3))
 
-    return FeatureNetwork("effnet-lite0", 224, features, state_dict_sha256(network.state_dict()))
+    return FeatureNetwork("effnet-lite0", 224, features, sha256, device)
 
 
 def inception(weights: Path | None = None, device: str = "cpu") -> FeatureNetwork:
@@ -83,7 +107,7 @@ def inception(weights: Path | None = None, device: str = "cpu") -> FeatureNetwor
     if path.name != INCEPTION_FILE:
         raise UserError(f"{path} must be called {INCEPTION_FILE}, the name that clean-fid looks for")
     network = InceptionV3W(str(folder), download=False).to(device)
-    return FeatureNetwork("inception", 299, lambda images: network(images.to(device)), file_sha256(path))
+    return FeatureNetwork("inception", 299, network, file_sha256(path), device)
 
 
 def random_crops(image: np.ndarray, side: int, count: int, seed: int) -> list[np.ndarray]:
@@ -132,8 +156,19 @@ class ImageSet:
 
     def sha256(self) -> str:
         """Return a hash of the files' bytes, in order, and of the crops."""
-        lines = [f"{self.crop} {self.crops_per_image} {self.seed}", *(file_sha256(path) for path in self.files)]
+        lines = [f"{self.crop} {self.crops_per_image} {self.seed}", *map(_hashed_once, self.files)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _hashed_once(path: Path) -> str:
+    facts = path.stat()
+    return _file_hash(path.resolve(), facts.st_size, facts.st_mtime_ns)
+
+
+@functools.cache
+def _file_hash(path: Path, size: int, changed: int) -> str:
+    """Return the hash of a file that was changed last at a moment; a file is read again when it changed."""
+    return file_sha256(path)
 
 
 def extract(network: FeatureNetwork, images: ImageSet, cache: Path) -> np.ndarray:
@@ -153,12 +188,13 @@ class ClipScore:
     Args:
         weights: A local file; by default the weights in the hub's cache. Nothing is downloaded.
         model: Name of the architecture.
+        device: Where it runs.
 
     Raises:
         UserError: The weights are not there.
     """
 
-    def __init__(self, weights: Path | None = None, model: str = CLIP_MODEL):
+    def __init__(self, weights: Path | None = None, model: str = CLIP_MODEL, device: str = "cpu"):
         weights = NETWORKS["vit-b-32"].require(weights)
         import open_clip
 
@@ -166,7 +202,8 @@ class ClipScore:
         network, _, self.prepare = open_clip.create_model_and_transforms(
             model, pretrained=str(weights), force_quick_gelu=True
         )
-        self.network: Any = network.eval()
+        self.network: Any = network.eval().to(device)
+        self.device = device
         self.tokenize = open_clip.get_tokenizer(model)
         self.name = f"clip/{model.lower()}"
 
@@ -174,9 +211,11 @@ class ClipScore:
     def __call__(self, files: Sequence[Path], prompts: Sequence[str]) -> np.ndarray:
         """Return the score of each image with its own prompt, (N,)."""
         scores = []
-        for path, prompt in zip(files, prompts, strict=True):
-            image = self.prepare(Image.fromarray(read_image(path)))[None]  # pyright: ignore
-            ours = self.network.encode_image(image, normalize=True)
-            theirs = self.network.encode_text(self.tokenize([prompt]), normalize=True)
-            scores.append(float((ours * theirs).sum()))
-        return np.array(scores)
+        for own in batches(zip(files, prompts, strict=True), BATCH):
+            images = [self.prepare(Image.fromarray(read_image(path))) for path, _ in own]  # pyright: ignore
+            texts = self.tokenize([prompt for _, prompt in own])
+            with exact_float32():
+                ours = self.network.encode_image(torch.stack(images).to(self.device), normalize=True)  # pyright: ignore
+                theirs = self.network.encode_text(texts.to(self.device), normalize=True)
+            scores.append((ours * theirs).sum(1).double().cpu())
+        return torch.cat(scores).numpy()

@@ -16,13 +16,13 @@ from lua_lightning.pairs.photos import PhotoSet, Split
 from lua_lightning.pipeline import check_pair
 
 
-def measure(source: str | Path, config: RunConfig, split: Split) -> list[CropScores]:
+def measure(source: str | Path, config: RunConfig, split: Split, sharpness: float = 0.0) -> list[CropScores]:
     """Return the scores of an adapter, and of the rivals beside it, on every crop of one split of a run's photographs.
 
     Raises:
         UserError: The adapter does not fit the run's codec, or the split is empty.
     """
-    adapter = LatentUpscaler.from_pretrained(source)
+    adapter = LatentUpscaler.from_pretrained(source, sharpness=sharpness)
     codec = LatentCodec.from_pretrained(config.cache.codec)
     check_pair(adapter, codec)
     pairs = PairDataset(build_cache(config.cache, PhotoSet.load(config.data.photos), codec), split)

@@ -67,8 +67,8 @@ def jackknifed(value: np.ndarray | float, *left_out: np.ndarray) -> tuple[np.nda
 
     Each kind of unit, such as photographs or trainings, has the jackknife variance V = (G - 1) / G sum (v_g - m)^2,
     where v_g is the value without unit g and m the mean of these, and Student's t of G - 1 degrees of freedom. Half
-    the interval is the root of the sum of t^2 V over the kinds. For the mean of equally large units of one kind, this is the textbook interval
-    of Student's t.
+    the interval is the root of the sum of t^2 V over the kinds. For the mean of equally large units of one kind, this
+    is the textbook interval of Student's t.
 
     Args:
         value: Any shape.

@@ -12,6 +12,7 @@ from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.zoo import ZOO
 
 INDEX = "model_index.json"
+OFFLOADS = ("none", "model", "sequential")
 
 
 PROBE_SECONDS = 2.0

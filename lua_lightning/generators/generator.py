@@ -11,8 +11,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from lua_lightning.errors import UserError
-from lua_lightning.generators.catalogue import GeneratorFacts, find_generator
+from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.generators.catalogue import OFFLOADS, GeneratorFacts, find_generator
 from lua_lightning.generators.codec_vae import CodecAutoencoder, codec_of
 from lua_lightning.models.codec import LatentCodec
 
@@ -80,17 +80,25 @@ class Generator:
         pipe.set_progress_bar_config(disable=True)
 
     @classmethod
-    def from_pretrained(cls, name: str, codec: str | None = None, device: str = "cpu") -> "Generator":
+    def from_pretrained(
+        cls, name: str, codec: str | None = None, device: str = "cpu", offload: str = "none"
+    ) -> "Generator":
         """Load a generator by name, folder or hub id.
 
         Args:
             name: `tiny-sdxl`, `sdxl`, `sd3`, `flux`, `flux2`, a folder or a hub id in diffusers' pipeline format.
             codec: Name of another codec for its latents than its own.
             device: Where it runs; on a CPU it works in float32.
+            offload: One of `OFFLOADS`: what waits in the CPU's memory while it does not run, see diffusers'
+                `enable_model_cpu_offload` and `enable_sequential_cpu_offload`.
 
         Raises:
-            UserError: Its weights are not within reach, or cannot be loaded.
+            UserError: Its weights are not within reach, or cannot be loaded, or there is nothing to offload from.
         """
+        if offload not in OFFLOADS:
+            raise unknown_name("offload", offload, OFFLOADS)
+        if offload != "none" and device == "cpu":
+            raise UserError(f"offload={offload} needs a GPU to offload from: use offload=none on a CPU")
         facts = find_generator(name)
         dtype = torch.float32 if device == "cpu" else getattr(torch, facts.dtype)
         settings: dict[str, Any] = {"dtype": dtype}
@@ -108,10 +116,15 @@ class Generator:
             ) from error
         if family_of(pipe).eta:
             pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
-        pipe.to(device)
         own: Any = pipe.vae
+        if offload == "none":
+            pipe.to(device)
         if getattr(own.config, "force_upcast", False):  # as its authors mark an autoencoder that overflows in float16
             own.to(torch.float32)
+        if offload == "model":
+            pipe.enable_model_cpu_offload(device=device)
+        elif offload == "sequential":
+            pipe.enable_sequential_cpu_offload(device=device)
         return cls(pipe, codec_of(own, facts.source), facts)
 
     @property

@@ -20,6 +20,7 @@ from lua_lightning.models.pretrained import (
     read_weights,
     write_pretrained,
 )
+from lua_lightning.models.sharpness import read_at
 from lua_lightning.models.swin import trunk_sizes
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -206,7 +207,11 @@ class LatentUpscaler(UpscalerNetwork):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, revision: str | None = None, subfolder: str | None = None
+        cls,
+        source: str | Path,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        sharpness: float = 0.0,
     ) -> "LatentUpscaler":
         """Load an adapter, ready for inference.
 
@@ -215,12 +220,17 @@ class LatentUpscaler(UpscalerNetwork):
                 or a `.pth` or `.safetensors` file laid out as the authors' `lua_flux.pth`.
             revision: Commit, branch or tag of a hub repository.
             subfolder: Folder inside the repository or local folder.
+            sharpness: From 0, faithful, to 1, crisp, for an adapter with both sets of weights.
 
         Raises:
-            UserError: Nothing usable is there, or its tensors are too many, too few or of other shapes.
+            UserError: Nothing usable is there, its tensors are too many, too few or of other shapes, or it has no
+                crisp weights.
         """
         path = Path(source).expanduser()
-        if path.is_file() and not (path.name == WEIGHTS_NAME and path.with_name(CONFIG_NAME).is_file()):
+        bare = path.is_file() and not (path.name == WEIGHTS_NAME and path.with_name(CONFIG_NAME).is_file())
+        if sharpness and (bare or str(source) == AUTHORS_REPO or (path / AUTHORS_FILE).is_file()):
+            raise UserError(f"{source} has one set of weights: leave sharpness at 0")
+        if bare:
             return cls._from_file(path)
         if str(source) == AUTHORS_REPO:
             return cls._from_file(_download_authors(revision))
@@ -229,7 +239,7 @@ class LatentUpscaler(UpscalerNetwork):
         folder = path.parent if path.is_file() else find_pretrained(source, revision, subfolder)
         settings = {name: value for name, value in read_config(folder).items() if name[0] != "_" and name != "auto_map"}
         model = cls(AdapterConfig.from_dict(settings))
-        load_exactly(model, read_weights(folder), folder)
+        load_exactly(model, read_at(folder, sharpness), folder)
         return model.eval()
 
     @classmethod

@@ -17,7 +17,7 @@ KNOWN = {
     "sdxl": KnownCodec("madebyollin/sdxl-vae-fp16-fix"),
     "sd3": KnownCodec("stabilityai/stable-diffusion-3-medium-diffusers", "vae"),
     "flux": KnownCodec("black-forest-labs/FLUX.1-Krea-dev", "vae"),
-    "flux2": KnownCodec("black-forest-labs/FLUX.2-dev", "vae"),
+    "flux2": KnownCodec("black-forest-labs/FLUX.2-klein-4B", "vae"),  # FLUX.2-dev's own repository asks for consent
     "taesdxl": KnownCodec("madebyollin/taesdxl"),
     "taesd3": KnownCodec("madebyollin/taesd3"),
     "taef1": KnownCodec("madebyollin/taef1"),

@@ -6,6 +6,7 @@ written one at a time and renamed into place; a build that was killed goes on wh
 damaged or belongs to another cache is rebuilt. Several processes or machines may encode it together, each its own part.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
@@ -24,8 +24,9 @@ from torch import Tensor
 from lua_lightning.data_config import CacheConfig
 from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
-from lua_lightning.files import write_json, write_tensors
+from lua_lightning.files import append_json, write_json, write_tensors
 from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
+from lua_lightning.locks import in_turn
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.crops import dihedral
 from lua_lightning.pairs.photos import PhotoSet, Split, file_sha256
@@ -34,7 +35,7 @@ from lua_lightning.pairs.plan import Crop, plan_crops
 FORMAT = 1
 
 
-LEDGERS = "shards*.json"  # what each process has written so far, with checksums
+LEDGERS = "shards*.json*"  # what each process has written so far, with checksums: a line of JSON a shard
 ENTRY = ("file", "split", "pairs", "bytes", "sha256")  # what is noted of a shard
 MANIFEST = {"fingerprint": str, "codec": dict, "photos": list, "statistics": dict, "shards": list}
 SCALES = (2, 4)
@@ -169,15 +170,14 @@ class _Build:
 
     def encode(self, shards: Sequence[tuple[str, str, list[Crop]]], ledger: Path) -> None:
         """Encode those of `shards` that are missing, damaged or foreign, and note each in `ledger`."""
-        known, own = self.known(), _read_ledger(ledger)
+        known = self.known()
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(
                 f"encoding with {self.codec.source}", total=sum(len(crops) for *_, crops in shards)
             )
             for split, name, crops in shards:
                 if not (name in known and _is_sound(self.folder, known[name], self.fingerprint, self.config.verify)):
-                    own[name] = _write_shard(self, name, split, crops)
-                    write_json(ledger, list(own.values()))
+                    append_json(ledger, _write_shard(self, name, split, crops))
                 progress.advance(task, len(crops))
 
     def sound(self) -> "PairCache | None":
@@ -196,11 +196,16 @@ class _Build:
 
 
 def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what a process has noted; a damaged ledger notes nothing, so that its shards are encoded again."""
-    try:
-        return {entry["file"]: entry for entry in read_json(path, list) if {*ENTRY} <= {*entry}}
-    except (UserError, TypeError):
-        return {}
+    """Return the entries of a ledger by file name; lines that a kill or a bad disk spoiled count as not written."""
+    entries: list[Any] = []
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    if path.suffix == ".json":  # of a version that wrote the whole list again after each shard
+        with contextlib.suppress(ValueError):
+            entries = json.loads(path.read_bytes())
+    known = (entry for entry in entries if isinstance(entry, dict) and entry.keys() >= {*ENTRY})
+    return {entry["file"]: entry for entry in known}
 
 
 def _plan(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> _Build:
@@ -229,7 +234,7 @@ def build_part(config: CacheConfig, photos: PhotoSet, codec: LatentCodec, part: 
         UserError: No photograph of a split is as large as the crop.
     """
     build = _plan(config, photos, codec)
-    build.encode(build.shards[part::parts], build.folder / f"shards-{part}-of-{parts}.json")
+    build.encode(build.shards[part::parts], build.folder / f"shards-{part}-of-{parts}.jsonl")
     return build.folder
 
 
@@ -245,13 +250,13 @@ def build_cache(config: CacheConfig, photos: PhotoSet, codec: LatentCodec) -> Pa
     build = _plan(config, photos, codec)
     if (cache := build.sound()) is not None:
         return cache
-    with FileLock(build.folder / "lock"):  # the others wait for the first, and find what it has made
+    with in_turn(build.folder / "lock"):  # the others wait for the first, and find what it has made
         return build.sound() or _encode_and_close(build)
 
 
 def _encode_and_close(build: _Build) -> PairCache:
     folder, codec, photos = build.folder, build.codec, build.photos
-    build.encode(build.shards, folder / "shards.json")
+    build.encode(build.shards, folder / "shards.jsonl")
     known = build.known()
     shards = [known[name] for _, name, _ in build.shards]
     manifest = {

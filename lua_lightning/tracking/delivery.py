@@ -7,12 +7,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
 from urllib3.exceptions import HTTPError
 
 from lua_lightning.errors import UserError, first_line
+from lua_lightning.locks import in_turn
 from lua_lightning.tracking.address import SQLITE, database_path, unreachable, without_password
 from lua_lightning.tracking.database import DAMAGE, make_database
 from lua_lightning.tracking.spool import Spool
@@ -79,7 +80,7 @@ def connect(uri: str) -> "MlflowClient":
 @contextlib.contextmanager
 def alone(uri: str) -> Iterator[None]:
     """Keep other processes of this machine from making the same SQLite database, or an experiment in it, at once."""
-    with FileLock(f"{database_path(uri)}.lock") if uri.startswith(SQLITE) else contextlib.nullcontext():
+    with in_turn(Path(f"{database_path(uri)}.lock")) if uri.startswith(SQLITE) else contextlib.nullcontext():
         yield
 
 

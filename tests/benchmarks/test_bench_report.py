@@ -1,13 +1,33 @@
+import base64
+import copy
+import io
 import json
 import re
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.report import cell, columns_of, markdown, page, pareto, plot, shown_metric
+from benchmarks.pages import jpeg_uri
+from benchmarks.recording import reduced
+from benchmarks.report import (
+    cell,
+    columns_of,
+    joined,
+    markdown,
+    page,
+    pareto,
+    plot,
+    shown_metric,
+    write_plot,
+    write_report,
+)
+from lua_lightning.evaluation.intervals import Estimate
+from lua_lightning.pictures import read_image
 
 RESULTS = {
-    "protocol": "1",
+    "protocol": "2",
     "commit": "0" * 40,
     "device": "CPU",
     "generator": "tiny-sdxl",
@@ -67,6 +87,18 @@ def test_every_part_of_the_report_prints_by_the_table_of_metrics():
     assert shown_metric("kid/effnet-lite0")["digits"] == 4
 
 
+def test_a_users_images_are_shown_as_they_are_read(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "mine.png", exif=turned)
+    shown = Image.open(io.BytesIO(base64.b64decode(jpeg_uri(read_image(tmp_path / "mine.png")).partition(",")[2])))
+    assert shown.size == (20, 40)
+    assert reduced(tmp_path / "mine.png").shape == (40, 20, 3)
+    clear = np.zeros((8, 8, 4), dtype=np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert (reduced(tmp_path / "clear.png") == 255).all()
+
+
 def test_the_front_holds_what_nothing_beats_in_both():
     points = [(1.0, 5.0), (2.0, 4.0), (3.0, 7.0), (1.0, 6.0), (4.0, 7.0)]
     assert pareto(points, higher=True) == [3, 2]
@@ -80,13 +112,61 @@ def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
     for method in ("lua", "latent-bicubic"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / f"{method}.png")
         images[method] = [tmp_path / f"{method}.png"]
-    text = page({**RESULTS, "prompts": ["a lake <b>"]}, images, figure)
+    prompts = ["a lake <b>", "<!--<script>", "-->&amp;\u2028 ' \" \\"]
+    text = page({**RESULTS, "prompts": prompts}, images, figure)
     assert not re.search(r'(?:src|href)="(?!data:)', text)
-    data = json.loads(re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1])
-    assert data["prompts"] == ["a lake <b>"]
+    inside = re.search(r'id="data" type="application/json">(.*?)</script>', text, re.S)[1]
+    assert not set(inside) & set("<>&")  # after `<!--<script>` a browser takes the script's own end for text
+    data = json.loads(inside)
+    assert data["prompts"] == prompts
     assert data["unavailable"]["FID (Inception)"] == "no weights </script>"
     assert data["images"]["lua"][0].startswith("data:image/jpeg;base64,")
     assert {name: metric["higher"] for name, metric in data["metrics"].items()} == {
         "psnr": True, "kid/effnet-lite0": False, "seconds": False, "peak_memory_mib": False,
     }  # fmt: skip
     assert data["about"]["lua"] == "the latent upscaler adapter, then decoding"
+
+
+@pytest.fixture
+def timed():
+    """Results in which a method that cannot be beaten has a name that XML and formulas must not take."""
+    results = copy.deepcopy(RESULTS) | {"prompts": ["a lake"]}
+    best = copy.deepcopy(results["rows"][2]) | {"method": "<fast & $sharp$>", "seconds_spread": {"low": 0.5, "high": 3}}
+    best["metrics"]["kid/effnet-lite0"] = {"value": 0.1, "low": 0.05, "high": 0.2}
+    results["rows"].append(best)
+    return results
+
+
+def test_points_have_both_intervals(timed):
+    lua, _, best = joined(timed, "kid/effnet-lite0")
+    assert (best.seconds, best.value) == (Estimate(2.0, 0.5, 3), Estimate(0.1, 0.05, 0.2))
+    assert (lua.method, lua.seconds) == ("lua", Estimate(2.0, 2.0, 2.0))
+    assert joined(timed, "psnr")[1].method == "latent-bicubic"
+
+
+def test_the_plot_draws_the_intervals_where_they_are(timed):
+    (axes,) = plot(timed, "kid/effnet-lite0").axes
+    drawn = [tuple(map(tuple, segment)) for lines in axes.collections for segment in lines.get_segments()]
+    assert ((0.5, 0.1), (3.0, 0.1)) in drawn
+    assert ((2.0, pytest.approx(0.05)), (2.0, pytest.approx(0.2))) in drawn
+
+
+def test_the_svg_keeps_its_text_and_is_the_same_each_time(timed, tmp_path):
+    for name in ("one.svg", "two.svg"):
+        write_plot(plot(timed, "kid/effnet-lite0"), tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    texts = {node.text for node in ElementTree.parse(tmp_path / "one.svg").iter() if node.tag.endswith("}text")}
+    assert {"lua", "latent-bicubic", "<fast & $sharp$>"} <= texts
+
+
+def test_the_report_writes_the_plot_and_shows_it(timed, tmp_path):
+    paths = write_report(timed, {}, tmp_path)
+    assert "data:image/svg+xml;base64," in paths["report"].read_text()
+    assert paths["plot"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_time_the_report_says_that_there_is_no_plot(tmp_path):
+    results = RESULTS | {"prompts": [], "rows": RESULTS["rows"][:2]}
+    paths = write_report(results, {}, tmp_path)
+    assert "No method has both" in paths["report"].read_text()
+    assert not paths["plot"].exists()

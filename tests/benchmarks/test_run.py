@@ -77,7 +77,7 @@ def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert generated["n"] == 2
     assert {"generate", "upscale", "decode", "total"} == set(generated["seconds"])
     assert "note" in generated["metrics"]["fid/effnet-lite0"]
-    assert generated["metrics"]["kid/effnet-lite0"]["low"] < generated["metrics"]["kid/effnet-lite0"]["high"]
+    assert set(generated["metrics"]["kid/effnet-lite0"]) == {"value"}  # two images give no interval
     assert Path(line["report"]).stat().st_size > 50_000
     client = mlflow.MlflowClient()
     parent = client.get_run(line["run_id"])

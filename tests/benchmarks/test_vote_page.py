@@ -119,7 +119,8 @@ def test_both_sides_zoom_together_by_wheel_and_by_key(voting):
     (zoomed,) = transforms()
     assert "scale(1.25)" in zoomed
     voting.execute_script(
-        "document.getElementById('right').dispatchEvent(new WheelEvent('wheel', {deltaY: -1, clientX: 900, clientY: 200}))"
+        "const wheel = new WheelEvent('wheel', {deltaY: -1, clientX: 900, clientY: 200});"
+        "document.getElementById('right').dispatchEvent(wheel)"
     )
     (zoomed,) = transforms()
     assert "scale(1.5625)" in zoomed

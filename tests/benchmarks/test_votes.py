@@ -140,7 +140,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path, changes, said):
     with pytest.raises(UserError, match=said):
         read_votes([saved(tmp_path / "good.json", GOOD), saved(tmp_path / "bad.json", GOOD, **changes)])
     (tmp_path / "torn.json").write_text('{"format": ')
-    with pytest.raises(UserError, match="torn.json cannot be read as JSON"):
+    with pytest.raises(UserError, match=r"torn\.json cannot be read as JSON"):
         read_votes([tmp_path / "torn.json"])
 
 

@@ -1,5 +1,6 @@
 """Preparation on images whose sharpness and likeness are known, with Pillow and numpy as the outside reference."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from data.candidates import Candidate, Harvest, Sharpness
 from data.dead_leaves import dead_leaves
-from data.prepare import LUMA, find_sharp_size, fingerprint, prepare, softness
+from data.prepare import LUMA, find_sharp_size, fingerprint, prepare, softness, together
 from lua_lightning.errors import UserError
 from lua_lightning.images import read_image, resize, to_tensor
 from lua_lightning.pairs.photos import file_sha256, split_by_hash
@@ -141,6 +142,42 @@ def test_small_soft_and_broken_images_are_reported(tmp_path: Path, sharp: np.nda
     assert reasons["folder:tiny"] == "too small: 256x40 pixels, short side below --min-side 64"
     assert reasons["folder:soft"].startswith("soft at every size: bicubic alone restores it to ")
     assert reasons["folder:notes"] == "is not an image in any format Pillow reads"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "authors", "expected"),
+    [
+        ("train val test", "- - -", "train val test"),
+        ("train val test val val", "a a b b -", "train train test test val"),
+        ("val test train val", "a a b -", "test test train val"),
+        ("train val val test", "a a - b", "train train val test"),
+        ("train val test", "a a a", "train val test"),  # a split would be empty
+        ("train val test", "a a -", "train val test"),
+    ],
+)
+def test_an_author_stands_on_one_side(drawn, authors, expected):
+    names = [None if author == "-" else author for author in authors.split()]
+    assert together(drawn.split(), names) == expected.split()
+
+
+def test_a_new_set_is_split_by_author_and_one_made_before_keeps_its_splits(tmp_path: Path):
+    arrays = {f"view{seed}": dead_leaves(128, seed=seed) for seed in range(16)}
+    found = candidates(tmp_path / "in", **arrays)
+    found = [replace(own, author=f"author {index % 5}") for index, own in enumerate(found)]
+    made = {}
+    for by_author in (False, True):
+        folder = tmp_path / str(by_author)
+        folder.mkdir()
+        photos, _ = prepare(Harvest(found), folder, SMALL, (0.15, 0.15), 2, by_author)
+        made[by_author] = photos
+    sides = [{photo.split for photo in made[True] if photo.author == f"author {n}"} for n in range(5)]
+    by_image = [{photo.split for photo in made[False] if photo.author == f"author {n}"} for n in range(5)]
+    assert max(map(len, by_image)) > 1
+    assert {len(own) for own in sides} == {1}
+    stored = [replace(own, stored=photo) for own, photo in zip(found, made[False], strict=True)]
+    (tmp_path / "again").mkdir()
+    again, _ = prepare(Harvest(stored), tmp_path / "again", SMALL, (0.15, 0.15), 2, by_author=True)
+    assert {photo.source: photo.split for photo in again} == {photo.source: photo.split for photo in made[False]}
 
 
 def test_images_of_one_name_get_files_of_their_own(tmp_path: Path):

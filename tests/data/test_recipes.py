@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import debian, packaged
+from data import debian, hub, packaged
 from data.__main__ import main
 from data.dead_leaves import dead_leaves
 from lua_lightning.pairs.photos import PhotoSet
@@ -219,6 +219,36 @@ def test_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path, monkeypatch,
     expected += "Couldn't reach the Hub (and a second line)\n"
     assert capsys.readouterr().err == expected
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("end", [ConnectionError("the line went dead"), KeyboardInterrupt()], ids=repr)
+def test_hub_goes_on_with_a_download_that_broke_off(tmp_path: Path, image_folder: Path, monkeypatch, capsys, end):
+    """Rows that were noted are not fetched again, and the set is that of an unbroken download."""
+    monkeypatch.setattr(hub, "NOTED_EVERY", 1)
+    arguments = ["hub", str(image_folder), "--min-side", "64", "--out"]
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+    content, fetched = hub._content, []
+
+    def breaks_at_the_third(image):
+        if len(fetched) == 2:
+            fetched.append(None)
+            raise end
+        fetched.append(image)
+        return content(image)
+
+    monkeypatch.setattr(hub, "_content", breaks_at_the_third)
+    out = tmp_path / "set"
+    assert main([*arguments, str(out)]) in (2, 130)
+    assert not out.exists()
+    fetched.clear()
+    capsys.readouterr()
+    monkeypatch.setattr(hub, "_content", lambda image: fetched.append(image) or content(image))
+    assert main([*arguments, str(out)]) == 0
+    assert "2 rows are here already" in capsys.readouterr().err
+    assert len(fetched) == 2  # of four
+    ours, whole = PhotoSet.load(out), PhotoSet.load(tmp_path / "whole")
+    assert (ours.photos, ours.sha256) == (whole.photos, whole.sha256)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_hub_records_the_licence_that_the_data_set_states(tmp_path: Path, monkeypatch, image_folder: Path):

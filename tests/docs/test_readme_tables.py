@@ -8,6 +8,7 @@ import re
 import pytest
 from PIL import Image
 
+from benchmarks.protocol import VERSION
 from docs import measured as module
 from docs.contact_sheet import CELL, MARGIN, TITLE, sheet
 from docs.measured import measured, newest, write_measured
@@ -44,6 +45,19 @@ def test_another_protocol_is_refused(tmp_path, monkeypatch):
     module.MEASURED.write_text(json.dumps(other))
     with pytest.raises(UserError, match="run `make docs-measure`"):
         measured()
+    for size in other:
+        other[size]["protocol"] = "0"
+    module.MEASURED.write_text(json.dumps(other))
+    with pytest.raises(UserError, match="run `make docs-measure`"):
+        measured()
+
+
+def test_an_earlier_protocol_is_shown_apart_with_a_sentence():
+    results = measured()
+    for protocol, told in (("1", True), (VERSION, False)):
+        for own in results.values():
+            own["protocol"] = protocol
+        assert ("intervals are too narrow" in " ".join(heading(results).split())) == told
 
 
 @pytest.fixture
@@ -58,7 +72,7 @@ def runs(tmp_path):
             path.parent.mkdir(parents=True)
             Image.new("RGB", (16, 16), "red").save(path)
         path = folder / "results.json"
-        path.write_text(json.dumps({"protocol": "1", "size": 512, "prompts": ["a lake"], "rows": rows}))
+        path.write_text(json.dumps({"protocol": VERSION, "size": 512, "prompts": ["a lake"], "rows": rows}))
         os.utime(path, (number, number))
     return tmp_path
 

@@ -60,6 +60,7 @@ say "exports"
 for target in diffusers modular pipeline onnx; do
 	"$RUN" export lua-tiny-d16 $target --out "exported/$target" > "$target.json"
 done
+"$PYTHON" "$ROOT/tests/integration/snippets.py" "$ROOT/docs/integrations.md"
 "$RUN" export runs/seed0 diffusers --out exported/run --license cc0-1.0 > run.json
 "$RUN" upscale photo.jpg --runtime onnx --adapter exported/onnx -o photo_onnx.png
 "$RUN" upscale photo.jpg --adapter exported/diffusers -o photo_diffusers.png

@@ -21,7 +21,6 @@ from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.pictures import WRITERS, Picture, read_picture
 from lua_lightning.pipeline import load_pair, upscale_tensor
 from lua_lightning.sizes import target
-from lua_lightning.sizes import target
 from lua_lightning.upscaling import enlarge, memory_needed
 
 

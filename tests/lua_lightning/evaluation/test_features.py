@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation import features as module
 from lua_lightning.evaluation import registry
 from lua_lightning.evaluation.features import (
     ClipScore,
@@ -60,6 +61,27 @@ def test_features_are_extracted_once_and_again_when_anything_changes(files, mean
     assert len(calls) == 3
     assert (changed[1:] == first[1:]).all()
     assert (changed[0] == 0).all()
+
+
+def test_images_go_through_a_network_in_batches(files):
+    sizes = []
+    network = FeatureNetwork("means", 16, lambda images: sizes.append(len(images)) or images.mean((2, 3)), "0" * 64)
+    images = list(ImageSet(files).images())
+    whole = network(images * 3, batch=4)
+    assert sizes == [4, 4, 1]
+    assert (whole[:3] == whole[6:]).all()
+
+
+def test_a_file_is_hashed_once_and_again_when_it_changes(files, monkeypatch):
+    hashed = []
+    real = module.file_sha256
+    monkeypatch.setattr(module, "file_sha256", lambda path: hashed.append(path.name) or real(path))
+    first = [ImageSet(files, crop).sha256() for crop in (None, 8, None)]
+    assert hashed == [path.name for path in files]
+    assert first[0] == first[2] != first[1]
+    Image.fromarray(np.zeros((7, 9, 3), dtype=np.uint8)).save(files[1])
+    assert ImageSet(files).sha256() != first[0]
+    assert hashed[3:] == [files[1].name]
 
 
 def test_crops_are_native_pixels_drawn_by_seed(files):

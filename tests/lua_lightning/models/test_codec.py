@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLFlux2, AutoencoderTiny
 
 from lua_lightning.errors import UserError
+from lua_lightning.models import pretrained
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder
 from tests.lua_lightning.models.autoencoders import KINDS, build, kl
@@ -104,3 +105,18 @@ def test_latents_with_a_mean_and_deviation_per_channel_are_the_pipelines(images)
         raw = model.encode(images).latent_dist.mode()
         torch.testing.assert_close(codec.encode(images), (raw - mean) * 0.5 / deviation)
         torch.testing.assert_close(codec.decode(latents), model.decode(latents * deviation / 0.5 + mean).sample)
+
+
+def test_the_name_flux2_asks_for_a_repository_without_a_gate(monkeypatch):
+    """FLUX.2-dev's repository is closed to those who have not agreed to its licence; klein 4B's is Apache-2.0."""
+    asked = []
+
+    def download(repo, *rest):
+        asked.append((repo, *rest))
+        raise UserError("no hub here")
+
+    monkeypatch.delenv("LUA_LIGHTNING_FLUX2", raising=False)
+    monkeypatch.setattr(pretrained, "_download", download)
+    with pytest.raises(UserError, match="no hub here"):
+        LatentCodec.from_pretrained("flux2")
+    assert asked == [("black-forest-labs/FLUX.2-klein-4B", None, "vae")]

@@ -129,7 +129,7 @@ def test_two_processes_encode_what_one_does(own, photos, codec, photo_folder, co
     cache = build_cache(together, photos, codec)
     assert writes == []  # both parts were there: it only closes the cache
     assert contents(cache) == whole
-    assert len(list(cache.folder.glob("shards-*-of-2.json"))) == 2
+    assert len(list(cache.folder.glob("shards-*-of-2.jsonl"))) == 2
 
 
 def test_a_part_that_is_none_is_refused(photo_folder, capsys):

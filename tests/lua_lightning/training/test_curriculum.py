@@ -15,7 +15,7 @@ from lua_lightning.training.checks import check_run
 from lua_lightning.training.curriculum import Window, decode_pairs, decoded_window, supervised_scales
 from lua_lightning.training.losses import TERMS, compute_terms
 from lua_lightning.training.module import AdapterModule, step_terms
-from tests.lua_lightning.models.autoencoders import KINDS, build
+from tests.lua_lightning.models.autoencoders import KINDS, build, kl
 
 PIXEL_TERMS = [name for name, term in TERMS.items() if term.space == "pixel"]
 
@@ -236,3 +236,23 @@ def test_a_step_through_the_decoder_costs_at_most_three_of_stage_one(codec_name,
     for stage in ("stage2", "stage3"):
         record_property(f"{codec_name} {stage}", round(fastest[stage] / fastest["stage1"], 2))
         assert fastest[stage] <= 3 * fastest["stage1"]
+
+
+def test_the_default_precision_of_the_decoder_keeps_its_gradients(config):
+    """In a bf16 training the default decoder's gradients are float32's; bf16-mixed turns them visibly."""
+    torch.manual_seed(0)
+    codec = LatentCodec.of(kl(scaling_factor=0.13025), "small")
+    hr = torch.randn(1, 4, 8, 8)
+
+    def gradient(autocast, precision):
+        codec.mixed_precision = precision == "bf16-mixed"
+        prediction = (hr + 0.05).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            ((ours, theirs),) = decode_pairs(codec, [prediction], {"hr": hr}, Window(0, 0, 8, 0), config)
+            compute_terms({"pixel": (ours, theirs)}, {"pixel_l1": 1.0}, config.loss_options, 2)["pixel_l1"].backward()
+        return prediction.grad.flatten()
+
+    exact = gradient(autocast=False, precision="32-true")
+    for precision, enough in ((TrainConfig().decoder_precision, True), ("bf16-mixed", False)):
+        cosine = float(torch.cosine_similarity(gradient(autocast=True, precision=precision), exact, dim=0))
+        assert (cosine > 0.99) == enough, cosine

@@ -13,7 +13,7 @@ from mlflow.entities import RunStatus
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import read_scores
-from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.signals import Stopped
 from lua_lightning.training.averaging import AveragedAdapter
 from lua_lightning.training.module import AdapterModule, learning_rate_factor
@@ -229,3 +229,21 @@ def test_a_stop_inside_an_accumulated_step_waits_for_its_end_and_resumes_exactly
     resumed = train(again, resume="auto")
     assert history(resumed["run_id"], "train/loss") == history(whole["run_id"], "train/loss")
     assert largest_difference(weights(whole), weights(resumed)) == 0
+
+
+def test_a_raw_adapter_is_trained_further_with_its_first_convolution(config, codec, tmp_path):
+    """As the authors' weights are: they keep their space, and their range is that of raw latents."""
+    settings = {"channels": codec.channels, "depths": (1,), "skip": "none", "space": "raw"}
+    start = LatentUpscaler(AdapterConfig.sized("tiny", **settings))
+    start.save_pretrained(tmp_path / "raw")
+    config.adapter.init_from, config.adapter.skip = str(tmp_path / "raw"), "none"
+    results = train(config)
+    trained = LatentUpscaler.from_pretrained(results["adapter"])
+    assert trained.config.space == "raw"
+    moved = (trained.conv_first.weight - start.conv_first.weight).abs().max()
+    assert 0 < moved < 0.05  # the old one, a few steps further
+    (manifest,) = Path(config.cache.folder).glob("*/manifest.json")
+    statistics = json.loads(manifest.read_text())["statistics"]
+    raw = [[value / 0.7 + 0.2 for value in statistics[end]] for end in ("min", "max")]  # the test codec's factors
+    assert torch.tensor(trained.config.latent_range).allclose(torch.tensor(raw).T, atol=1e-4)
+    assert results["val/x2/out_of_range"] <= 1
