@@ -115,8 +115,12 @@ def _locally(plan: Plan, waiting: list[Training], options: Options, ended: Calla
     with _stopping(active):
         while waiting or active or survivors:
             for slot, (run, job) in list(active.items()):
-                if job.done():
-                    del active[slot]
+                if not job.done():
+                    continue
+                del active[slot]
+                if run.is_running():  # by a process of a driver before this one, which was just starting
+                    survivors.append(run)
+                else:
                     ended(run)
             for run in list(survivors):
                 if not run.is_running():
