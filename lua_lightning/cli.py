@@ -9,6 +9,7 @@ from lua_lightning.commands import (
     cache,
     chain,
     compare,
+    demo,
     doctor,
     evaluate,
     search,
@@ -34,6 +35,7 @@ COMMANDS = (
     train_codec.COMMAND,
     train_generator.COMMAND,
     sync.COMMAND,
+    demo.COMMAND,
     doctor.COMMAND,
 )
 GROUP = "lua_lightning.commands"  # entry points through which other packages add commands: `generate` of baselines/

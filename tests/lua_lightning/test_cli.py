@@ -34,7 +34,7 @@ def help_of(name: str, capsys) -> str:
 def test_every_task_has_a_command():
     assert set(NAMES) == {
         "upscale", "train", "chain", "sweep", "search", "cache", "evaluate", "compare", "train-codec",
-        "train-generator", "sync", "doctor", "generate",
+        "train-generator", "sync", "demo", "doctor", "generate",
     }  # fmt: skip
 
 
