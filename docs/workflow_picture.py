@@ -34,21 +34,22 @@ def draw(graph: dict[str, Any]) -> Image.Image:
     size = MARGIN * 2 + len(bottoms) * (WIDTH + GAP) - GAP, max(bottoms.values())
     picture = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(picture)
-    for name, (left, top, height, wired, lines) in places.items():
-        pen.rounded_rectangle((left, top, left + WIDTH, top + height), 6, fill=BOX)
-        ours = graph[name]["class_type"].startswith("Lua")
-        pen.rounded_rectangle((left, top, left + WIDTH, top + LINE + 6), 6, fill=OURS if ours else HEAD)
-        pen.text((left + 10, top + 4), graph[name]["_meta"]["title"], fill=TEXT, font=font)
-        for row, line in enumerate([*wired, *lines], 1):
-            pen.text((left + 14, top + row * LINE + 8), line[:34], fill=TEXT, font=font)
-    for left, top, _, wired, name in [(*places[name][:4], name) for name in places]:
+    for name, (left, top, _, wired, _) in places.items():
         for row, key in enumerate(wired, 1):
             source = graph[name]["inputs"][key][0]
             start = places[source][0] + WIDTH, places[source][1] + 12
             end = left, top + row * LINE + 16
             middle = end[0] - GAP // 2
             pen.line([start, (start[0] + 10, start[1]), (middle, end[1]), end], fill=WIRE, width=2, joint="curve")
-            pen.ellipse((end[0] - 4, end[1] - 4, end[0] + 4, end[1] + 4), fill=WIRE)
+    for name, (left, top, height, wired, lines) in places.items():
+        pen.rounded_rectangle((left, top, left + WIDTH, top + height), 6, fill=BOX)
+        ours = graph[name]["class_type"].startswith("Lua")
+        pen.rounded_rectangle((left, top, left + WIDTH, top + LINE + 6), 6, fill=OURS if ours else HEAD)
+        pen.text((left + 10, top + 4), graph[name]["_meta"]["title"], fill=TEXT, font=font)
+        for row, line in enumerate([*wired, *lines], 1):
+            if row <= len(wired):
+                pen.ellipse((left - 4, top + row * LINE + 12, left + 4, top + row * LINE + 20), fill=WIRE)
+            pen.text((left + 14, top + row * LINE + 8), line[:34], fill=TEXT, font=font)
     return picture
 
 
