@@ -34,7 +34,7 @@ def help_of(name: str, capsys) -> str:
 def test_every_task_has_a_command():
     assert set(NAMES) == {
         "upscale", "train", "chain", "sweep", "search", "cache", "evaluate", "compare", "train-codec",
-        "train-generator", "sync", "doctor", "generate", "export", "crisp", "table", "vote", "votes",
+        "train-generator", "sync", "demo", "doctor", "generate", "export", "crisp", "table", "vote", "votes",
     }  # fmt: skip
 
 
