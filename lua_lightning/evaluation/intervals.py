@@ -1,6 +1,5 @@
 """Means over held-out crops, with intervals over their photographs."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from lua_lightning.documents import read_json
+from lua_lightning.errors import UserError
 from lua_lightning.evaluation.fidelity import recovery
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, ROWS
 from lua_lightning.files import write_json
@@ -193,5 +194,27 @@ def write_scores(path: Path, crops: Sequence[CropScores]) -> None:
 
 
 def read_scores(path: Path) -> list[CropScores]:
-    """Return the scores that `write_scores` wrote."""
-    return [CropScores(**crop) for crop in json.loads(path.read_text())]
+    """Return the scores that `write_scores` wrote.
+
+    Raises:
+        UserError: The file is missing, damaged, or holds something else.
+    """
+    crops = read_json(path, list)
+    for number, crop in enumerate(crops):
+        if not _is_crop(crop) or crop["values"].keys() != crops[0]["values"].keys():
+            raise UserError(f"{path} holds no scores as entry {number + 1}: it is damaged, or another file")
+    if not crops:
+        raise UserError(f"{path} holds no scores at all: it is damaged, or another file")
+    return [CropScores(**crop) for crop in crops]
+
+
+def _is_crop(content: Any) -> bool:
+    if not isinstance(content, dict) or content.keys() != CropScores.__dataclass_fields__.keys():
+        return False
+    values, numbers = content["values"], (content["sample"], content["photo"])
+    return (
+        all(type(number) is int for number in numbers)
+        and isinstance(values, dict)
+        and len(values) > 0
+        and all(type(value) in (int, float) for value in values.values())
+    )

@@ -24,7 +24,7 @@ from torch import Tensor
 from lua_lightning.data_config import CacheConfig
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_tensors
-from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
+from lua_lightning.images import downscale, to_tensor, to_uint8
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.crops import dihedral
 from lua_lightning.pairs.photos import PhotoSet, Split, file_sha256
@@ -55,7 +55,7 @@ def encode_crops(
     images = []
     for crop in crops:
         if opened is None or opened[0] != (crop.photo, crop.reduction):
-            photo = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+            photo = to_tensor(photos.read(photos.photos[crop.photo]))
             reduced = downscale(photo, crop.reduction) if crop.reduction > 1 else photo
             opened = (crop.photo, crop.reduction), reduced
         rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)

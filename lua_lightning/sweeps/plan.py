@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from lua_lightning.bounds import SEED, Each, Name, Text, Within, check
 from lua_lightning.config import RunConfig, TrackingConfig, load_config, to_yaml
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.tables import reported
 from lua_lightning.models.adapter import LatentUpscaler
@@ -103,7 +104,7 @@ class PlannedRun:
     @property
     def scores(self) -> Path:
         """File of the scores of a finished run's last stage, crop by crop."""
-        return Path(json.loads((self.folder / RESULTS).read_text())["adapter"]).parent / SCORES
+        return Path(read_json(self.folder / RESULTS, keys={"adapter": str})["adapter"]).parent / SCORES
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lua_lightning.documents import check_shape, read_json
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import (
     CropScores,
@@ -119,7 +119,10 @@ def summarise_sweep(plan: Plan) -> Summary:
 
 
 def _hours(run: PlannedRun) -> float:
-    stages = json.loads((run.folder / RESULTS).read_text())["stages"]
+    path = run.folder / RESULTS
+    stages = read_json(path, keys={"stages": dict})["stages"]
+    for stage in stages.values():
+        check_shape(path, stage, dict, {"hours": (int, float)})
     return sum(stage["hours"] for stage in stages.values())
 
 

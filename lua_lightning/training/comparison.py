@@ -1,6 +1,5 @@
 """Finished runs against a first one, crop by crop on the same held-out photographs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from lua_lightning.config import RunConfig, load_config
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.held_out import measure
 from lua_lightning.evaluation.intervals import CropScores, Estimate, paired_differences, read_scores, write_scores
@@ -15,6 +15,8 @@ from lua_lightning.evaluation.registry import keys_of, label_of, metric_of
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.pairs.photos import Split
 from lua_lightning.training.runs import CONFIG, RESULTS, SCORES
+
+FACTS = {"steps": int, "hours": (int, float)}  # of a run's results
 
 
 def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any]]:
@@ -38,7 +40,7 @@ def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any
             raise UserError(
                 f"{folder} and {first} were validated on different crops: compare runs of one cache"
             ) from error
-        results = json.loads((folder / RESULTS).read_text())
+        results = read_json(folder / RESULTS, keys=FACTS)
         rows.append(
             {"run": str(folder), "steps": results["steps"], "hours": results["hours"], "differences": differences}
         )
@@ -48,6 +50,7 @@ def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any
 def _scores(folder: Path, split: Split) -> list[CropScores]:
     if not (folder / RESULTS).is_file() or not (folder / SCORES).is_file():
         raise UserError(f"{folder} holds no finished run: it has no {RESULTS} or no {SCORES}")
+    read_json(folder / RESULTS, keys=FACTS)
     if split == "val":
         return read_scores(folder / SCORES)
     kept = folder / f"{split}-{SCORES}"
