@@ -18,7 +18,7 @@ from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, 
 from lua_lightning.evaluation.perceptual import distances
 from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, metric_of
 from lua_lightning.evaluation.rows import LUA, row_of
-from lua_lightning.images import read_image, write_image
+from lua_lightning.images import write_image
 from lua_lightning.pairs.photos import PhotoSet
 
 (CLIP,) = METRICS["clip"].keys
@@ -30,7 +30,7 @@ def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
     for photo in photos.photos:
         path = folder / photos.sha256[:16] / f"{photo.sha256[:16]}.png"
         if not path.is_file():
-            image = read_image(photos.path(photo))
+            image = photos.read(photo)
             side = min(photo.width, photo.height)
             top, left = (photo.height - side) // 2, (photo.width - side) // 2
             write_image(path, image[top : top + side, left : left + side])
