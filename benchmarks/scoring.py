@@ -12,6 +12,7 @@ from benchmarks.protocol import PATCH_SEED, PATCHES
 from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.detail import image_metrics
 from lua_lightning.evaluation.distribution import ImageFeatures, fid, kid_estimate, meaningful
 from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
@@ -144,7 +145,7 @@ def generation_rows(
     distributions, clip, rows = Distributions(benchmark, device), load_clip(benchmark.config.clip, device), []
     for name, files in images.items():
         row: dict[str, Any] = {"method": name, "track": "generation", "size": benchmark.size, "n": len(files)}
-        row["metrics"] = distributions.metrics(files)
+        row["metrics"] = distributions.metrics(files) | image_metrics(files)
         if len(files) == len(benchmark.prompts):
             row["metrics"] |= clip_metric(files, benchmark.prompts, clip)
         rows.append(row | (summary(records[name]) if name in records else {}))

@@ -84,7 +84,7 @@ def track_table(track: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def safe(text: str) -> str:
     """Return text that Markdown takes for nothing else: letters, digits and a few signs stay."""
-    return "".join(sign if sign.isalnum() or sign in " .,-_+()@/" else " " for sign in text).strip()
+    return " ".join("".join(sign if sign.isalnum() or sign in ".,-_+()@/" else " " for sign in text).split())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -44,7 +44,7 @@ def test_added_results_are_on_the_page_with_their_intervals(board):
     assert "### 512 px with tiny-sdxl on NVIDIA H100" in page
     assert "| lua | 2 | 29.00 [28.00, 30.00] | 0.75 [-0.25, 1.75] |" in page
     assert "| lua | 2 | 0.0100 [-0.9900, 1.0100] | 250.00* | 1.50 | 800 |" in page
-    assert "By Ada b" in page
+    assert "By Ada b x (http //y), commit" in page
     assert "<b>" not in page
     assert "[x]" not in page
 
