@@ -111,6 +111,12 @@ inception: setup ## fetch the Inception weights of FID and KID into ~/.cache/lua
 clip: setup ## fetch the CLIP weights of the prompt match into the hub's cache
 	@$(BIN)/python -c "import open_clip; open_clip.create_model('ViT-B-32', pretrained='openai')"
 
+.PHONY: check-submission leaderboard
+check-submission: setup ## check results for the leaderboard (RESULTS=path/to/results.json)
+	@$(BIN)/python -m benchmarks.submission $(RESULTS)
+leaderboard: setup ## add them to docs/leaderboard.json and make docs/leaderboard.md anew (RESULTS=... BY="your name")
+	@$(BIN)/python -m docs.leaderboard $(RESULTS) $(if $(BY),--by "$(BY)")
+
 .PHONY: docs
 docs: data ## regenerate the README's tables and close-ups from the measured result, docs/measured.json
 	@$(BIN)/python -m docs.build $(PHOTOS)

@@ -47,11 +47,12 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--steps {options.steps} must be at least 1")
     from baselines.contract import Start, World
     from baselines.registry import build_method
+    from lua_lightning.environment import checked_device
     from lua_lightning.images import write_image
 
     world = World(name, steps=options.steps)
     if options.device:
-        world.device = options.device
+        world.device = checked_device(options.device)
     if options.adapter:
         world.adapter_name = options.adapter
     method = build_method(options.method, world, [item for item in options.overrides if not item.startswith(GENERATOR)])

@@ -16,7 +16,7 @@ from lua_lightning.evaluation.intervals import CropScores, read_scores, write_sc
 from lua_lightning.evaluation.perceptual import available
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import image_scores
-from lua_lightning.images import downscale, read_image, resize, to_tensor
+from lua_lightning.images import downscale, resize, to_tensor
 from lua_lightning.models.pretrained import weights_mark
 from lua_lightning.pairs.plan import Crop
 
@@ -67,7 +67,7 @@ def score_methods(benchmark: Benchmark, world: World) -> dict[str, list[CropScor
 def crop_image(benchmark: Benchmark, crop: Crop) -> Tensor:
     """Return a crop of a photograph, (1, 3, `CROP_PX`, `CROP_PX`) in [-1, 1]."""
     photos = benchmark.photos
-    image = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+    image = to_tensor(photos.read(photos.photos[crop.photo]))
     return image[..., crop.top : crop.top + CROP_PX, crop.left : crop.left + CROP_PX]
 
 

@@ -88,6 +88,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
         "size": benchmark.size,
         "base_size": benchmark.base_size,
         "prompts": list(benchmark.prompts),
+        "photos_sha256": benchmark.photos.sha256,
         "remark": REMARK.get(benchmark.facts.name, ""),
         "config": asdict(benchmark.config),
         "failures": Failures(benchmark.folder).reasons(),

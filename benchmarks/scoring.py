@@ -12,13 +12,14 @@ from benchmarks.protocol import PATCH_SEED, PATCHES
 from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.detail import image_metrics
 from lua_lightning.evaluation.distribution import ImageFeatures, fid, kid_estimate, meaningful
 from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
 from lua_lightning.evaluation.perceptual import distances
 from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, metric_of
 from lua_lightning.evaluation.rows import LUA, row_of
-from lua_lightning.images import read_image, write_image
+from lua_lightning.images import write_image
 from lua_lightning.pairs.photos import PhotoSet
 
 (CLIP,) = METRICS["clip"].keys
@@ -30,7 +31,7 @@ def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
     for photo in photos.photos:
         path = folder / photos.sha256[:16] / f"{photo.sha256[:16]}.png"
         if not path.is_file():
-            image = read_image(photos.path(photo))
+            image = photos.read(photo)
             side = min(photo.width, photo.height)
             top, left = (photo.height - side) // 2, (photo.width - side) // 2
             write_image(path, image[top : top + side, left : left + side])
@@ -144,7 +145,7 @@ def generation_rows(
     distributions, clip, rows = Distributions(benchmark, device), load_clip(benchmark.config.clip, device), []
     for name, files in images.items():
         row: dict[str, Any] = {"method": name, "track": "generation", "size": benchmark.size, "n": len(files)}
-        row["metrics"] = distributions.metrics(files)
+        row["metrics"] = distributions.metrics(files) | image_metrics(files)
         if len(files) == len(benchmark.prompts):
             row["metrics"] |= clip_metric(files, benchmark.prompts, clip)
         rows.append(row | (summary(records[name]) if name in records else {}))

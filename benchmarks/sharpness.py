@@ -7,7 +7,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -96,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         "adapter": options.adapter,
         "split": options.split,
         "curve": [
-            {"sharpness": step, **{name: asdict(own[name]) for pair in axes(own).values() for name in pair}}
+            {"sharpness": step, **{name: own[name].entry() for pair in axes(own).values() for name in pair}}
             for step, own in found.items()
         ],
     }

@@ -5,8 +5,9 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.report import COST, cell, columns_of, cost, cost_values, estimate_of
+from benchmarks.report import COST, cell, columns_of, cost, cost_values
 from lua_lightning.errors import unknown_name
+from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.evaluation.registry import label_of, metric_of
 from lua_lightning.evaluation.rows import row_of
 from lua_lightning.evaluation.tables import markdown_table
@@ -110,7 +111,7 @@ def _latex_cell(row: Row, name: str, best: float | None) -> str:
     if entry["value"] == best and row_of(row["method"]).competes:
         text = rf"\textbf{{{text}}}"
     if "low" in entry:
-        estimate = estimate_of(entry)
+        estimate = Estimate.of_entry(entry)
         low, high = (metric.text(end).replace("-", "$-$") for end in (estimate.low, estimate.high))
         text += rf" {{\scriptsize [{low}, {high}]}}"
     return text + ("$^*$" if "note" in entry else "")

@@ -171,7 +171,16 @@ class ScaleHead(nn.Module):
         self.conv_last = nn.Conv2d(head_dim, channels, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.conv_last(self.upsample(self.conv_before(features)))
+        return in_own_dtype(self.conv_last, self.upsample(self.conv_before(features)))
+
+
+def in_own_dtype(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Return `layer(inputs)` in the dtype of its weights, also under autocast: latents are not rounded at the end."""
+    inputs = inputs.to(layer.weight.dtype)
+    if torch.compiler.is_exporting():
+        return layer(inputs)
+    with torch.autocast(inputs.device.type, enabled=False):
+        return layer(inputs)
 
 
 def enlarged_size(latents: Tensor, scale: float) -> tuple[int, int]:
@@ -251,8 +260,8 @@ class UpscalerNetwork(SwinTrunk):
     def forward(self, latents: Tensor, scale: float) -> Tensor:
         """Return `latents` (B, channels, H, W), any H and W, enlarged to (B, channels, H*scale, W*scale), same dtype.
 
-        The trunk and the head compute in the dtype of the weights, or autocast's; what they are added to is computed in
-        float32.
+        The trunk and the head compute in the dtype of the weights, or autocast's; the last convolution always in that
+        of the weights. What its output is added to is computed in float32.
         """
         self.check(latents, scale)
         features = self.extract(pad_to_window(latents.to(self.dtype), self.window_size))

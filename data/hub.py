@@ -62,6 +62,7 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
 def _fetch(rows: Any, options: argparse.Namespace, licence: str, work: Path) -> Harvest:
     """Write the images of streamed rows; after a kill or a lost connection the next call goes on where this one was."""
     asked, progress = settings(options), work / PROGRESS
+    noted: dict[str, Any] = {}
     try:
         noted = json.loads(progress.read_text())
         done, empty = (noted["rows"], noted["empty"]) if noted["settings"] == asked else (0, [])

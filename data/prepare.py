@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def prepare(
         sharpness: When to reduce a photograph, and when to leave it out.
         fractions: Shares of the splits `val` and `test`.
         workers: Images at once.
-        by_author: Whether all new photographs of an author go to one split, see `together`.
+        by_author: Whether all new photographs of an author go to one split, see `split_by_author`.
 
     Returns:
         The photographs in the order of their file names, and all that was left out.
@@ -85,31 +86,44 @@ def prepare(
 def _splits(prepared: list[_Prepared], fractions: tuple[float, float], by_author: bool) -> list[Split]:
     """Return the split of each photograph: the one it has in a set already, or by its hash among the others."""
     new = [result for result in prepared if not result.candidate.stored]
-    splits = split_by_hash([(result.source_sha256, result.softness) for result in new], *fractions) if new else []
-    if by_author:
-        splits = together(splits, [result.candidate.author for result in new])
+    facts = [(result.source_sha256, result.softness) for result in new]
+    splits: list[Split] = []
+    if by_author and new:
+        splits = split_by_author(facts, [result.candidate.author for result in new], fractions)
+    elif new:
+        splits = split_by_hash(facts, *fractions)
     drawn = iter(splits)
     return [result.candidate.stored.split if result.candidate.stored else next(drawn) for result in prepared]
 
 
-def together(splits: Sequence[Split], authors: Sequence[str | None]) -> list[Split]:
+def split_by_author(
+    originals: list[tuple[str, float]], authors: Sequence[str | None], fractions: tuple[float, float]
+) -> list[Split]:
     """Return splits in which no author stands on two sides: their subjects and their manner would be known.
 
-    An author with a photograph in `train` goes there whole, and one in `val` and `test` goes to `test`. Where that
-    would leave a split empty that was not, as with a single author, all stays as it was.
+    The authors are drawn as `split_by_hash` draws photographs, each with the smallest of their hashes and the mean of
+    their softness, so that shares are of authors. An author of more than twice a share of all photographs is trained
+    on. With fewer than three others, which cannot be split, each photograph is drawn by itself.
 
     Args:
-        splits: Of each photograph.
-        authors: Likewise; None where unknown, who stands for nobody.
+        originals: As `split_by_hash` takes them.
+        authors: Of each photograph; None where unknown, who is nobody else.
+        fractions: Shares of `val` and `test`.
     """
-    order: tuple[Split, ...] = ("train", "test", "val")
-    found = list(splits)
-    for author in {author for author in authors if author}:
-        own = [index for index, name in enumerate(authors) if name == author]
-        side = min((splits[index] for index in own), key=order.index)
+    groups: dict[str | int, list[int]] = {}
+    for index, author in enumerate(authors):
+        groups.setdefault(author or index, []).append(index)
+    most = max(1, round(2 * max(fractions) * len(originals)))
+    units = [own for own in groups.values() if len(own) <= most]
+    if len(units) < 3:
+        return split_by_hash(originals, *fractions)
+    share = len(originals) / sum(map(len, units))
+    facts = [(min(originals[n][0] for n in own), statistics.fmean(originals[n][1] for n in own)) for own in units]
+    found: list[Split] = ["train"] * len(originals)
+    for own, side in zip(units, split_by_hash(facts, *(share * part for part in fractions)), strict=True):
         for index in own:
             found[index] = side
-    return found if set(found) == set(splits) else list(splits)
+    return found
 
 
 def softness(luminance: Tensor) -> float:

@@ -95,7 +95,10 @@ class OneOf:
         """Return the known values where this is none of them, with the near match."""
         if value in self.names:
             return None
-        return str(unknown_name("value", str(value), map(str, self.names))).partition(": ")[2]
+        near, _, known = (
+            str(unknown_name("value", str(value), map(str, self.names))).partition(": ")[2].rpartition("known: ")
+        )
+        return f"be one of {known}" + (f" ({near.strip()})" if near else "")
 
     def __str__(self) -> str:
         return ""  # the field's explanation tells what each of them means

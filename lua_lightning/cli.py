@@ -10,6 +10,7 @@ from lua_lightning.commands import (
     chain,
     compare,
     crisp,
+    demo,
     doctor,
     evaluate,
     export,
@@ -38,6 +39,7 @@ COMMANDS = (
     train_codec.COMMAND,
     train_generator.COMMAND,
     sync.COMMAND,
+    demo.COMMAND,
     doctor.COMMAND,
 )
 GROUP = "lua_lightning.commands"  # entry points through which other packages add commands: `generate` of baselines/

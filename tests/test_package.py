@@ -81,6 +81,7 @@ def test_the_package_page_leads_somewhere(wheel):
     assert [link for link in links if not re.match(r"https?://|#", link)] == []
 
 
+@pytest.mark.slow
 def test_commands_work_outside_a_checkout(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

@@ -197,9 +197,24 @@ def read_scores(path: Path) -> list[CropScores]:
     """Return the scores that `write_scores` wrote.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing, damaged, or holds something else.
     """
-    try:
-        return [CropScores(**crop) for crop in read_json(path, list)]
-    except TypeError as error:
-        raise UserError(f"{path} holds something else than the scores of crops: measure them again") from error
+    crops = read_json(path, list)
+    for number, crop in enumerate(crops):
+        if not _is_crop(crop) or crop["values"].keys() != crops[0]["values"].keys():
+            raise UserError(f"{path} holds no scores as entry {number + 1}: it is damaged, or another file")
+    if not crops:
+        raise UserError(f"{path} holds no scores at all: it is damaged, or another file")
+    return [CropScores(**crop) for crop in crops]
+
+
+def _is_crop(content: Any) -> bool:
+    if not isinstance(content, dict) or content.keys() != CropScores.__dataclass_fields__.keys():
+        return False
+    values, numbers = content["values"], (content["sample"], content["photo"])
+    return (
+        all(type(number) is int for number in numbers)
+        and isinstance(values, dict)
+        and len(values) > 0
+        and all(type(value) in (int, float) for value in values.values())
+    )

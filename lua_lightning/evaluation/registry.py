@@ -22,7 +22,7 @@ INCEPTION_FILE = "inception-2015-12-05.pt"  # the name that clean-fid looks for
 INCEPTION_FOLDER = Path.home() / ".cache/lua-lightning"
 CLIP_MODEL, CLIP_REPOSITORY = "ViT-B-32", "timm/vit_base_patch32_clip_224.openai"  # as open_clip names them
 
-Compared = Literal["pairs", "sets", "prompts", "votes", "latents", "cost"]
+Compared = Literal["pairs", "sets", "prompts", "images", "votes", "latents", "cost"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class Metric:
     digits: int
     """Decimals of a printed value; a difference has one more."""
     compares: Compared
-    """What is measured: images with their photographs, sets of images, images with prompts, by votes, latents, cost."""
+    """What is measured: images with their photographs, sets of images, images with prompts, each image alone, votes,
+    latents, or cost."""
     source: str
     """The paper or package that defines it."""
     networks: tuple[str, ...] = ()
@@ -179,6 +180,8 @@ METRICS = {
         Metric("patch-kid", "patch-KID", "", False, 4, "sets", _KID, _BOTH, fewest=2),
         Metric("patch-fid", "patch-FID", "", False, 2, "sets", _FID, _BOTH),
         Metric("clip", "CLIP", "", True, 3, "prompts", "arXiv 2103.00020, through open_clip", ("vit-b-32",)),
+        Metric("sharpness", "sharpness", "", True, 0, "images", "variance of the Laplacian, as OpenCV has it"),
+        Metric("glcm", "GLCM score", "bits", True, 2, "images", "arXiv 2503.18352; 64 levels, patches of 64 px"),
         Metric("win_rate", "win rate", "%", True, 0, "votes", "share of its comparisons, ties half", factor=100),
         Metric("preference", "Bradley-Terry", "", True, 2, "votes", "doi 10.1093/biomet/39.3-4.324, in logits"),
         Metric("latent_l1", "latent L1", "", False, 4, "latents", "arXiv 2511.10629"),

@@ -57,9 +57,9 @@ class OnnxUpscaler(LatentUpscaler):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, revision: str | None = None, subfolder: str | None = None
+        cls, source: str | Path, revision: str | None = None, subfolder: str | None = None, sharpness: float = 0.0
     ) -> "OnnxUpscaler":
-        """Return the adapter of an export's folder."""
+        """Return the adapter of an export's folder, which has the sharpness that was exported."""
         return cls(source)
 
     @property

@@ -25,7 +25,7 @@ from lua_lightning.data_config import CacheConfig
 from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import append_json, write_json, write_tensors
-from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
+from lua_lightning.images import downscale, to_tensor, to_uint8
 from lua_lightning.locks import in_turn
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.crops import dihedral
@@ -59,7 +59,7 @@ def encode_crops(
     images = []
     for crop in crops:
         if opened is None or opened[0] != (crop.photo, crop.reduction):
-            photo = to_tensor(read_image(photos.path(photos.photos[crop.photo])))
+            photo = to_tensor(photos.read(photos.photos[crop.photo]))
             reduced = downscale(photo, crop.reduction) if crop.reduction > 1 else photo
             opened = (crop.photo, crop.reduction), reduced
         rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)

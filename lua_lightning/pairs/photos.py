@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from lua_lightning.checkout import of_checkout
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_text
+from lua_lightning.pictures import read_image
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -79,7 +84,8 @@ class PhotoSet:
         """Return the set in `folder`.
 
         Raises:
-            UserError: There is no manifest, it cannot be read, a file it names is missing, or a split is empty.
+            UserError: There is no manifest, it cannot be read or says what cannot be, a file it names is missing or
+                outside the folder, or a split is empty.
         """
         folder = Path(folder)
         mend = f"make one with {of_checkout(f'python -m data photos --out {folder}')}"
@@ -94,9 +100,13 @@ class PhotoSet:
             photos = tuple(Photo(**photo) for photo in content["images"])
             skipped = tuple(Skipped(**image) for image in content["skipped"])
             found = cls(folder, content["recipe"], content["settings"], photos, skipped)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{manifest} cannot be read as a photo set's manifest ({error!r}): {mend}") from error
-        for photo in photos:
+        names = Counter(photo.file for photo in photos if isinstance(photo.file, str))
+        for number, photo in enumerate(photos, 1):
+            wrong = _problem(photo) or (f"the file {photo.file} twice" if names[photo.file] > 1 else None)
+            if wrong:
+                raise UserError(f"{manifest} has {wrong} (image {number}): {_again(found)}")
             if not found.path(photo).is_file():
                 raise UserError(f"{found.path(photo)} is missing, though {manifest} lists it: {_again(found)}")
         for split in ("train", "val"):
@@ -121,6 +131,21 @@ class PhotoSet:
         """Return where `photo` is stored."""
         return self.folder / photo.file
 
+    def read(self, photo: Photo) -> np.ndarray:
+        """Return a photograph as uint8 RGB, (height, width, 3).
+
+        Raises:
+            UserError: The file cannot be read, or has another size than the manifest says.
+        """
+        image = read_image(self.path(photo))
+        if image.shape[:2] != (photo.height, photo.width):
+            height, width = image.shape[:2]
+            raise UserError(
+                f"{self.path(photo)} has {width}x{height} pixels, and {MANIFEST_NAME} says {photo.width}x"
+                f"{photo.height}: {_again(self)}"
+            )
+        return image
+
     def split(self, name: Split) -> tuple[Photo, ...]:
         """Return the photographs of one split."""
         return tuple(photo for photo in self.photos if photo.split == name)
@@ -141,6 +166,30 @@ class PhotoSet:
             path = self.path(photo)
             if not path.is_file() or file_sha256(path) != photo.sha256:
                 raise UserError(f"{path} is not the file that {MANIFEST_NAME} describes: {_again(self)}")
+
+
+def _problem(photo: Photo) -> str | None:
+    """Return what a manifest says of a photograph that cannot be, None where all of it can."""
+    texts = ("file", "source", "licence", "sha256", "source_sha256")
+    for name in texts:
+        if not isinstance(getattr(photo, name), str):
+            return f"a {name} that is no text"
+    if not isinstance(photo.author, str | None):
+        return "an author who is no text"
+    path = PurePath(photo.file)
+    if path.is_absolute() or ".." in path.parts or not path.parts or PureWindowsPath(photo.file).drive:
+        return f"the file {photo.file!r}, which is not inside its folder"
+    for name in ("width", "height"):
+        value = getattr(photo, name)
+        if type(value) is not int or value < 1:
+            return f"the {name} {value!r}, which is no number of pixels"
+    for name in ("reduced_by", "softness"):
+        value = getattr(photo, name)
+        if type(value) not in (int, float) or not math.isfinite(value):
+            return f"a {name} that is no number"
+    if photo.split not in get_args(Split):
+        return f"the split {photo.split!r}, which is none of {', '.join(get_args(Split))}"
+    return None
 
 
 def _again(photo_set: PhotoSet) -> str:

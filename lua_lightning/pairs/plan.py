@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from lua_lightning.data_config import CacheConfig
-from lua_lightning.images import downscale, read_image, to_tensor
+from lua_lightning.images import downscale, to_tensor
 from lua_lightning.pairs.crops import draw_apart, draw_positions, grid_positions
 from lua_lightning.pairs.photos import Photo, PhotoSet, Split
 
@@ -35,7 +35,7 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
             positions = grid_positions(photo.height, photo.width, config.crop_px)
             yield from (Crop(index, top, left, 0) for top, left in positions)
             continue
-        image, generator = to_tensor(read_image(photos.path(photo))), _generator(config.seed, photo)
+        image, generator = to_tensor(photos.read(photo)), _generator(config.seed, photo)
         fitting = [by for by in config.reductions if min(photo.width, photo.height) // by >= config.crop_px] or [1]
         for number, reduction in enumerate(fitting):
             count = len(range(number, config.crops_per_photo, len(fitting)))
@@ -64,7 +64,7 @@ def held_out_crops(
         kept = {index for index, _ in sorted(chosen, key=lambda item: item[1].sha256)[:most]}
         chosen = [item for item in chosen if item[0] in kept]
     for index, photo in chosen:
-        image = to_tensor(read_image(photos.path(photo)))
+        image = to_tensor(photos.read(photo))
         for top, left in draw_apart(image, side, per_photo, _generator(seed, photo)):
             yield Crop(index, top, left, 0)
 

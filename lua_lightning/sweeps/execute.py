@@ -115,8 +115,12 @@ def _locally(plan: Plan, waiting: list[Training], options: Options, ended: Calla
     with _stopping(active):
         while waiting or active or survivors:
             for slot, (run, job) in list(active.items()):
-                if job.done():
-                    del active[slot]
+                if not job.done():
+                    continue
+                del active[slot]
+                if run.is_running():  # by a process of a driver before this one, which was just starting
+                    survivors.append(run)
+                else:
                     ended(run)
             for run in list(survivors):
                 if not run.is_running():
@@ -187,7 +191,7 @@ def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Call
                 active[run.folder] = run, job
     waiting = [training for training in waiting if training.run.folder not in active]
     if waiting:
-        settings = {**SLURM_DEFAULTS, **dict(_setting(text) for text in options.slurm)}
+        settings = slurm_settings(options.slurm)
         try:
             executor = submitit.SlurmExecutor(_jobs_folder(plan))
             executor.update_parameters(array_parallelism=options.jobs, job_name=plan.config.name, **settings)
@@ -214,6 +218,15 @@ def _is_over(job: submitit.SlurmJob[None]) -> bool:
         return False
     queue = subprocess.run(["squeue", "--noheader", "--jobs", job.job_id], capture_output=True, text=True, check=False)
     return not queue.stdout.strip() and (queue.returncode == 0 or "Invalid job id" in queue.stderr)
+
+
+def slurm_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of the SLURM job: the defaults, and what `KEY=VALUE` texts say.
+
+    Raises:
+        UserError: A text is no setting.
+    """
+    return {**SLURM_DEFAULTS, **dict(_setting(text) for text in texts)}
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -34,10 +34,13 @@ def main(arguments: argparse.Namespace) -> int:
     for package in ("submitit", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"the package {package} is not installed: pip install 'lua-lightning[metrics,sweep]'")
-    from lua_lightning.sweeps.execute import Options, default_jobs
+    from lua_lightning.sweeps.execute import Options, default_jobs, slurm_settings
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} must be 1 or more")
+    if arguments.slurm and arguments.cluster != "slurm":
+        raise UserError(f"--slurm {arguments.slurm[0]} is for SLURM: give --cluster slurm too, or leave it out")
+    slurm_settings(arguments.slurm)
     plan = load_plan(arguments.sweep, arguments.overrides, _seeds(arguments.seeds))
     options = Options(arguments.jobs or default_jobs(), arguments.cluster, arguments.slurm)
     if options.cluster == "slurm" and tracking_uri().startswith(SQLITE):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lua_lightning.documents import read_json
+from lua_lightning.documents import check_shape, read_json
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import (
     CropScores,
@@ -120,7 +120,10 @@ def summarise_sweep(plan: Plan) -> Summary:
 
 
 def _hours(run: PlannedRun) -> float:
-    stages = read_json(run.folder / RESULTS, keys={"stages": dict})["stages"]
+    path = run.folder / RESULTS
+    stages = read_json(path, keys={"stages": dict})["stages"]
+    for stage in stages.values():
+        check_shape(path, stage, dict, {"hours": (int, float)})
     return sum(stage["hours"] for stage in stages.values())
 
 

@@ -48,7 +48,10 @@ class State:
         Raises:
             ValueError: It is of another form.
         """
-        content = json.loads(text)
+        try:
+            content = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("it is nested too deep") from error
         if not isinstance(content, dict):
             raise ValueError("it is no state of a tracked run")
         state = cls(**{name: value for name, value in content.items() if name in cls.__dataclass_fields__})

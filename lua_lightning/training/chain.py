@@ -161,11 +161,7 @@ def run_chain(
     chain, runs = load_chain(path, overrides)
     quiet()
     own = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
-    if folder is not None:
-        resume = (folder / CONFIG).is_file()
-    if resume:
-        folder = folder_to_resume(own, str(folder or "auto"))
-    folder = folder or new_folder(own)
+    folder = _folder(own, folder, resume)
     with contextlib.ExitStack() as stack:
         stack.enter_context(resumable(f"the same command with `--folder {folder}` (make: RESUME=1) goes on"))
         stack.enter_context(held(folder))
@@ -188,6 +184,15 @@ def run_chain(
         if is_rank_zero():
             return _close(tracker, folder, results)
     return {}
+
+
+def _folder(own: RunConfig, folder: Path | None, resume: bool) -> Path:
+    """Return the folder of a chain: the one to go on with, or the one to begin in."""
+    if folder is not None:
+        resume = (folder / CONFIG).is_file()
+    if resume:
+        folder = folder_to_resume(own, str(folder or "auto"))
+    return folder or new_folder(own)
 
 
 def _run_stages(

@@ -16,6 +16,8 @@ from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.pairs.photos import Split
 from lua_lightning.training.runs import CONFIG, RESULTS, SCORES, check_same_photographs
 
+FACTS = {"steps": int, "hours": (int, float)}  # of a run's results
+
 
 def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any]]:
     """Return, for each run after the first, its label and the paired difference to the first in every metric.
@@ -39,7 +41,7 @@ def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any
             raise UserError(
                 f"{folder} and {first} were validated on different crops: compare runs of one cache"
             ) from error
-        results = read_json(folder / RESULTS, keys={"steps": int, "hours": (int, float)})
+        results = read_json(folder / RESULTS, keys=FACTS)
         rows.append(
             {"run": str(folder), "steps": results["steps"], "hours": results["hours"], "differences": differences}
         )
@@ -49,6 +51,7 @@ def compare(folders: Sequence[Path], split: Split = "val") -> list[dict[str, Any
 def _scores(folder: Path, split: Split) -> list[CropScores]:
     if not (folder / RESULTS).is_file() or not (folder / SCORES).is_file():
         raise UserError(f"{folder} holds no finished run: it has no {RESULTS} or no {SCORES}")
+    read_json(folder / RESULTS, keys=FACTS)
     if split == "val":
         return read_scores(folder / SCORES)
     kept = folder / f"{split}-{SCORES}"

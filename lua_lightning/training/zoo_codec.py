@@ -12,7 +12,7 @@ from torch import Tensor
 from lua_lightning.evaluation.fidelity import mean_psnr
 from lua_lightning.evaluation.registry import METRICS
 from lua_lightning.files import write_json
-from lua_lightning.images import downscale, read_image, to_tensor
+from lua_lightning.images import downscale, to_tensor
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
 from lua_lightning.pairs.crops import detail_map, dihedral, draw_apart, draw_positions
 from lua_lightning.pairs.photos import PhotoSet, Split
@@ -26,7 +26,7 @@ def load_pyramids(photos: PhotoSet, split: Split, crop: int, max_reduction: int)
     """Return every photograph of `split`, at full size and reduced 2x, 4x, ..., as (1, 3, H, W) in [-1, 1]."""
     images = []
     for photo in photos.split(split):
-        image = to_tensor(read_image(photos.path(photo)))
+        image = to_tensor(photos.read(photo))
         factor = 1
         while factor <= max_reduction and min(image.shape[-2:]) >= crop:
             images.append(image)
@@ -66,7 +66,7 @@ def held_out_crops(photos: PhotoSet, split: Split, crop: int = 256, per_photo: i
     crops = []
     generator = torch.Generator().manual_seed(0)
     for photo in photos.split(split):
-        image = to_tensor(read_image(photos.path(photo)))
+        image = to_tensor(photos.read(photo))
         for top, left in draw_apart(image, crop, per_photo, generator):
             crops.append(image[..., top : top + crop, left : left + crop])
     crops.sort(key=lambda image: float(detail_map(image, crop)), reverse=True)

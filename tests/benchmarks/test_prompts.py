@@ -56,5 +56,5 @@ def test_what_is_wrong_is_named(tmp_path, name, content, message):
     with pytest.raises(UserError, match=message) as caught:
         read_prompts(2 if content == b"a lake\n" else 0, tmp_path / name, most=2)
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(UserError, match=r"prompts_file=.*nowhere.txt must be a file or a folder that is there"):
+    with pytest.raises(UserError, match=r"prompts_file=.*nowhere\.txt must be a file or a folder that is there"):
         read_prompts(1, tmp_path / "nowhere.txt")

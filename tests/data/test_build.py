@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from data.__main__ import main
 from data.candidates import Unreachable
@@ -282,3 +282,21 @@ def test_dead_leaves_look_like_the_model_and_repeat():
     rings = [power[(frequency >= k) & (frequency < k + 1)].mean() for k in range(4, 64)]
     slope = np.polyfit(np.log(np.arange(4, 64)), np.log(rings), 1)[0]
     assert -3.2 < slope < -1.8
+
+
+def test_the_users_own_images_are_split_by_the_author_that_exif_names(tmp_path: Path, capsys):
+    source = tmp_path / "mine"
+    source.mkdir()
+    for index in range(12):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Artist] = f"Ann {index % 4} Example\0"
+        Image.fromarray(dead_leaves(96, seed=index)).save(source / f"{index:02d}.jpg", exif=exif, quality=95)
+    assert main(["folder", str(source), "--out", str(tmp_path / "set"), "--min-side", "64"]) == 0
+    photos = PhotoSet.load(tmp_path / "set")
+    assert {photo.author for photo in photos.photos} == {f"Ann {index} Example" for index in range(4)}
+    for author in {photo.author for photo in photos.photos}:
+        assert len({photo.split for photo in photos.photos if photo.author == author}) == 1
+    assert photos.settings["split_by"] == "author"
+    by_image = ["folder", str(source), "--out", str(tmp_path / "other"), "--min-side", "64", "--split-by", "image"]
+    assert main(by_image) == 0
+    assert "split_by" not in PhotoSet.load(tmp_path / "other").settings

@@ -1,5 +1,6 @@
 """Preparation on images whose sharpness and likeness are known, with Pillow and numpy as the outside reference."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from data.candidates import Candidate, Harvest, Sharpness
 from data.dead_leaves import dead_leaves
-from data.prepare import LUMA, find_sharp_size, fingerprint, prepare, softness, together
+from data.prepare import LUMA, find_sharp_size, fingerprint, prepare, softness, split_by_author
 from lua_lightning.errors import UserError
 from lua_lightning.images import read_image, resize, to_tensor
 from lua_lightning.pairs.photos import file_sha256, split_by_hash
@@ -144,20 +145,29 @@ def test_small_soft_and_broken_images_are_reported(tmp_path: Path, sharp: np.nda
     assert reasons["folder:notes"] == "is not an image in any format Pillow reads"
 
 
-@pytest.mark.parametrize(
-    ("drawn", "authors", "expected"),
-    [
-        ("train val test", "- - -", "train val test"),
-        ("train val test val val", "a a b b -", "train train test test val"),
-        ("val test train val", "a a b -", "test test train val"),
-        ("train val val test", "a a - b", "train train val test"),
-        ("train val test", "a a a", "train val test"),  # a split would be empty
-        ("train val test", "a a -", "train val test"),
-    ],
-)
-def test_an_author_stands_on_one_side(drawn, authors, expected):
-    names = [None if author == "-" else author for author in authors.split()]
-    assert together(drawn.split(), names) == expected.split()
+def facts_of(count: int) -> list[tuple[str, float]]:
+    return [(hashlib.sha256(str(index).encode()).hexdigest(), 25 + index % 7) for index in range(count)]
+
+
+def test_authors_stand_on_one_side_and_every_split_has_its_share():
+    sizes = [1, 2, 3, 1, 4, 2, 1, 1, 5, 2, 3, 1, 2, 2, 10]
+    authors = [f"author {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    splits = split_by_author(facts_of(40), authors, (0.15, 0.15))
+    for author in set(authors):
+        assert len({side for side, own in zip(splits, authors, strict=True) if own == author}) == 1
+    assert all(2 <= splits.count(side) <= 12 for side in ("val", "test"))
+    assert split_by_author(facts_of(40), authors, (0.15, 0.15)) == splits
+
+
+@pytest.mark.parametrize("authors", [[None] * 12, ["one"] * 12, ["one"] * 6 + ["two"] * 6, ["one"] * 10 + [None] * 2])
+def test_without_authors_to_split_by_each_photograph_is_drawn_by_itself(authors):
+    assert split_by_author(facts_of(12), authors, (0.15, 0.15)) == split_by_hash(facts_of(12), 0.15, 0.15)
+
+
+def test_the_author_of_most_photographs_is_trained_on():
+    splits = split_by_author(facts_of(12), ["one"] * 8 + [None] * 4, (0.15, 0.15))
+    assert set(splits[:8]) == {"train"}
+    assert {"val", "test"} <= set(splits[8:])
 
 
 def test_a_new_set_is_split_by_author_and_one_made_before_keeps_its_splits(tmp_path: Path):
@@ -174,7 +184,8 @@ def test_a_new_set_is_split_by_author_and_one_made_before_keeps_its_splits(tmp_p
     by_image = [{photo.split for photo in made[False] if photo.author == f"author {n}"} for n in range(5)]
     assert max(map(len, by_image)) > 1
     assert {len(own) for own in sides} == {1}
-    stored = [replace(own, stored=photo) for own, photo in zip(found, made[False], strict=True)]
+    known = {photo.source: photo for photo in made[False]}
+    stored = [replace(own, stored=known[own.source]) for own in found]
     (tmp_path / "again").mkdir()
     again, _ = prepare(Harvest(stored), tmp_path / "again", SMALL, (0.15, 0.15), 2, by_author=True)
     assert {photo.source: photo.split for photo in again} == {photo.source: photo.split for photo in made[False]}

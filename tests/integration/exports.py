@@ -37,13 +37,13 @@ def check(folder: Path) -> None:
     from diffusers import AutoModel, DiffusionPipeline, ModularPipeline
 
     trusted = {"trust_remote_code": True}
-    model = AutoModel.from_pretrained(folder / "diffusers", **trusted)
-    half = AutoModel.from_pretrained(folder / "diffusers", dtype=torch.bfloat16, **trusted)
-    pipe = DiffusionPipeline.from_pretrained(folder / "pipeline", **trusted)
-    step = ModularPipeline.from_pretrained(str(folder / "modular"), **trusted)
+    model = AutoModel.from_pretrained(f"{folder}/diffusers", **trusted)
+    half = AutoModel.from_pretrained(f"{folder}/diffusers", dtype=torch.bfloat16, **trusted)
+    pipe = DiffusionPipeline.from_pretrained(f"{folder}/pipeline", **trusted)
+    step = ModularPipeline.from_pretrained(f"{folder}/modular", **trusted)
     step.load_components(**trusted)
     graphs = {scale: onnxruntime.InferenceSession(folder / f"onnx/lua_x{scale}.onnx") for scale in (2, 4)}
-    AutoModel.from_pretrained(folder / "run", **trusted)
+    AutoModel.from_pretrained(f"{folder}/run", **trusted)
     tensors, worst = load_file(folder / "expected.safetensors"), dict.fromkeys(TOLERANCE, 0.0)
     for height, width in SIZES:
         latents = tensors[f"{height}x{width}"]

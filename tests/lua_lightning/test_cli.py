@@ -34,7 +34,7 @@ def help_of(name: str, capsys) -> str:
 def test_every_task_has_a_command():
     assert set(NAMES) == {
         "upscale", "train", "chain", "sweep", "search", "cache", "evaluate", "compare", "train-codec",
-        "train-generator", "sync", "doctor", "generate", "export", "crisp", "table", "vote", "votes",
+        "train-generator", "sync", "demo", "doctor", "generate", "export", "crisp", "table", "vote", "votes",
     }  # fmt: skip
 
 
@@ -136,6 +136,8 @@ def test_shells_complete_commands_and_options(shell, capsys):
         (["generate", "a lake", "--sise", "512"], "did you mean '--size'"),
         (["generate", "a lake", "--metod=lua", "steps=3"], "did you mean '--method'"),
         (["generate", "a lake", "--method", "demofushion"], "did you mean 'demofusion'"),
+        (["generate", "a lake", "--device", "tpu"], "--device tpu is no device that models run on"),
+        (["generate", "a lake", "--device", "meta"], "--device meta is no device that models run on"),
         (["doctor", "steps=3"], "unexpected argument 'steps=3'"),
         (["export", "lua-tiny-d16", "onxx", "--out", "somewhere"], "did you mean 'onnx'"),
         (["compare", "--split", "tset", "a", "b"], "'val', 'test'"),

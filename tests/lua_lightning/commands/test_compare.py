@@ -57,3 +57,40 @@ def test_test_photographs_are_measured_once(tmp_path, monkeypatch, capsys):
         assert main(["compare", *map(str, folders), "--split", "test"]) == 0
         assert "+0.500" in capsys.readouterr().out
     assert asked == [("one", "test"), ("two", "test")]
+
+
+ODD = {
+    "empty": "",
+    "torn": '[{"sample": 0, "pho',
+    "number": "1",
+    "not a number": "NaN",
+    "list of lists": "[[]]",
+    "mapping": "{}",
+    "lacks": '[{"sample": 0}]',
+    "text": '[{"sample": "a", "photo": [], "values": {"x2/psnr": "b"}}]',
+    "no metrics": '[{"sample": 0, "photo": 0, "values": {}}]',
+    "deep": "[" * 100_000,
+    "no text": b"\x00\xff",
+    "other results": '{"steps": "a", "hours": null}',
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("file", ["scores.json", "results.json"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_file_is_named_in_one_sentence(tmp_path, capsys, odd, file, which):
+    folders = [finished(tmp_path / name / "run", 0.0) for name in ("one", "two")]
+    (folders[which] / file).write_bytes(odd if isinstance(odd, bytes) else odd.encode())
+    assert main(["compare", *map(str, folders)]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert str(folders[which] / file) in err
+
+
+def test_a_damaged_state_is_named_in_one_sentence_by_sync(tmp_path, capsys):
+    for odd in ODD.values():
+        (tmp_path / "tracking.json").write_bytes(odd if isinstance(odd, bytes) else odd.encode())
+        assert main(["sync", str(tmp_path)]) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert str(tmp_path) in err

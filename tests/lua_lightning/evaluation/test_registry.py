@@ -48,9 +48,10 @@ def test_keys_are_the_names_that_results_and_mlflow_have():
         "fid/inception", "kid/inception", "patch-fid/inception", "patch-kid/inception",
         "fid/effnet-lite0", "kid/effnet-lite0", "patch-fid/effnet-lite0", "patch-kid/effnet-lite0", "clip/vit-b-32",
     }  # fmt: skip
+    assert set(keys_of("images")) == {"sharpness", "glcm"}
     assert set(keys_of("votes")) == {"win_rate", "preference"}
     assert {key for key, metric in METRICS.items() if metric.higher_is_better} == {
-        "psnr", "ssim", "recovery", "clip", "win_rate", "preference",
+        "psnr", "ssim", "recovery", "clip", "win_rate", "preference", "sharpness", "glcm",
     }  # fmt: skip
     assert all(metric.source for metric in METRICS.values())
 

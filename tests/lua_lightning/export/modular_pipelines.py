@@ -2,13 +2,12 @@
 
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import (
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     Flux2AutoBlocks,
-    Flux3AutoBlocks,
-    Flux3Transformer2DModel,
     FluxAutoBlocks,
     QwenImageAutoBlocks,
     QwenImageTransformer2DModel,
@@ -63,7 +62,7 @@ def flux2() -> tuple[Any, dict[str, Any], dict[str, Any]]:
 
 def flux3() -> tuple[Any, dict[str, Any], dict[str, Any]]:
     torch.manual_seed(0)
-    transformer = Flux3Transformer2DModel(
+    transformer = diffusers.Flux3Transformer2DModel(
         in_channels=16,
         cond_in_channels=16,
         num_layers=1,
@@ -80,7 +79,7 @@ def flux3() -> tuple[Any, dict[str, Any], dict[str, Any]]:
         "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=False),
     }
     arguments = {"prompt_embeds": noise(1, 7, 24), "negative_prompt_embeds": noise(1, 7, 24)}
-    return without_text(Flux3AutoBlocks()), parts, arguments
+    return without_text(diffusers.Flux3AutoBlocks()), parts, arguments
 
 
 def qwen_image() -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -114,7 +113,9 @@ def qwen_image() -> tuple[Any, dict[str, Any], dict[str, Any]]:
     return without_text(QwenImageAutoBlocks()), parts, arguments
 
 
-FAMILIES = {"SDXL": sdxl, "FLUX": flux, "FLUX.2": flux2, "FLUX.3": flux3, "Qwen-Image": qwen_image}
+FAMILIES = {"SDXL": sdxl, "FLUX": flux, "FLUX.2": flux2, "Qwen-Image": qwen_image}
+if hasattr(diffusers, "Flux3AutoBlocks"):  # from 0.42 on
+    FAMILIES["FLUX.3"] = flux3
 
 
 def run(blocks: Any, parts: dict[str, Any], arguments: dict[str, Any], output: str) -> Any:

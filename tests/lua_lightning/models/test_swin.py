@@ -13,8 +13,9 @@ from spandrel.architectures.SwinIR import SwinIR as SpandrelSwinIR
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
+from lua_lightning.models.network import pad_to_window
 from lua_lightning.models.swin import SwinIR
-from lua_lightning.models.windows import pad_to_window, window_layout
+from lua_lightning.models.windows import Windows
 
 CONFIGS = {
     "classical": {"embed_dim": 48, "depths": [2, 2], "num_heads": [4, 2], "upscale": 2, "upsampler": "pixelshuffle"},
@@ -114,11 +115,12 @@ def test_padding_reflects_and_goes_on_reflecting():
     assert pad_to_window(torch.ones(1, 1, 1, 1), 8).shape == (1, 1, 8, 8)
 
 
-def test_layout_visits_every_token_once():
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_cut_visits_every_token_once(in_parts):
     for shift in (0, 4):
-        layout = window_layout(2, 24, 16, 8, shift, torch.device("cpu"))
-        assert sorted(layout.gather.tolist()) == list(range(2 * 24 * 16))
-        assert layout.groups[-1].stop == 2 * 3 * 2
+        cut = Windows(2, 3, 2, 8, torch.device("cpu"), in_parts).cut(shift)
+        assert sorted(cut.gather.tolist()) == list(range(2 * 24 * 16))
+        assert cut.groups[-1].stop == 2 * 3 * 2
 
 
 def test_bfloat16_stays_near_float32(tmp_path):

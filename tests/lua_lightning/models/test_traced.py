@@ -12,7 +12,14 @@ from tests.lua_lightning.models.adapters import noise, small_adapter
 SMALL = {"channels": 4, "embed_dim": 12, "depths": (2,), "num_heads": 2, "window_size": 4, "head_dim": 8}
 
 
-@pytest.mark.parametrize(("skip", "scale"), [("linear", 2), ("bicubic", 4), ("none", 2)])
+@pytest.mark.parametrize(
+    ("skip", "scale"),
+    [
+        ("linear", 2),
+        pytest.param("bicubic", 4, marks=pytest.mark.slow),
+        pytest.param("none", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_one_graph_serves_every_size(skip, scale):
     adapter = small_adapter(**SMALL, skip=skip).eval()
     free = torch.export.Dim.AUTO

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,50 @@ def test_damaged_manifest_is_refused(saved: PhotoSet, images: object):
     with pytest.raises(UserError, match="cannot be read as a photo set's manifest"):
         PhotoSet.load(saved.folder)
     (saved.folder / "manifest.json").write_text('{"format_version": ')
+    with pytest.raises(UserError, match="cannot be read as a photo set's manifest"):
+        PhotoSet.load(saved.folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("file", "/etc/hosts", "is not inside its folder"),
+        ("file", "../other/a.png", "is not inside its folder"),
+        ("file", "below/../../a.png", "is not inside its folder"),
+        ("file", "C:\\a.png", "is not inside its folder"),
+        ("file", "", "is not inside its folder"),
+        ("file", 3, "a file that is no text"),
+        ("file", "bb.png", "the file bb.png twice"),
+        ("author", 3, "an author who is no text"),
+        ("width", 0, "the width 0, which is no number of pixels"),
+        ("width", True, "the width True, which is no number of pixels"),
+        ("height", "4", "the height '4', which is no number of pixels"),
+        ("softness", "soft", "a softness that is no number"),
+        ("reduced_by", float("nan"), "a reduced_by that is no number"),
+        ("split", "training", "the split 'training', which is none of train, val, test"),
+        ("split", ["val"], "which is none of train, val, test"),
+    ],
+)
+def test_what_a_manifest_cannot_say_is_refused(saved: PhotoSet, field: str, value: object, message: str):
+    content = json.loads((saved.folder / "manifest.json").read_text())
+    content["images"][0][field] = value
+    (saved.folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        PhotoSet.load(saved.folder)
+    assert "manifest.json" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_manifest_that_lies_about_a_size_is_noticed_where_the_photograph_is_read(saved: PhotoSet):
+    found = PhotoSet.load(saved.folder)
+    assert found.read(found.photos[0]).shape == (4, 6, 3)
+    larger = dataclasses.replace(found.photos[0], width=12)
+    with pytest.raises(UserError, match=r"a\.png has 6x4 pixels, and manifest\.json says 12x4: make the set again"):
+        found.read(larger)
+
+
+def test_a_manifest_nested_without_end_is_refused(saved: PhotoSet):
+    (saved.folder / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="cannot be read as a photo set's manifest"):
         PhotoSet.load(saved.folder)
 

@@ -281,3 +281,16 @@ def test_slurm_and_a_local_database_do_not_go_together(sweep, capsys):
     path = sweep({"full": {}})
     assert main(["sweep", str(path), "--cluster", "slurm"]) == 2
     assert "MLFLOW_TRACKING_URI" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--slurm", "foo"], "--slurm foo is for SLURM: give --cluster slurm too"),
+        (["--slurm", "foo", "--cluster", "slurm"], "--slurm 'foo' is not a setting: write KEY=VALUE"),
+        (["--slurm", "time=long", "--cluster", "slurm"], "must be a number of minutes"),
+    ],
+)
+def test_parameters_for_slurm_are_looked_at_before_any_work(options, said, capsys):
+    assert main(["sweep", "experiments/sweeps/losses.yaml", *options]) == 2
+    assert said in capsys.readouterr().err

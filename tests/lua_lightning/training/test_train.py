@@ -146,7 +146,7 @@ def test_resume_refuses_other_settings_and_missing_runs(config, uninterrupted):
     folder = Path(uninterrupted["adapter"]).parent
     (folder / "results.json").unlink()
     changed = dataclasses.replace(config, seed=1)
-    with pytest.raises(UserError, match=r"other settings .*seed: 0 -> seed: 1"):
+    with pytest.raises(UserError, match=r"other settings .*seed: 0 -> 1"):
         train(changed, resume="auto")
 
 
