@@ -74,8 +74,9 @@ def test_two_processes_train_as_one(stage, command, tmp_path, codec, record_prop
     validation = max(abs(two[name] - value) for name, value in one.items() if name.startswith("val/"))
     for name, value in (("losses", losses), ("weights", parameters), ("validation", validation)):
         record_property(name, value)
-    assert losses < 1e-5
-    assert parameters < 2e-5
+    rounding = 10 if stage == "stage4" else 1  # the discriminator's Adam divides small gradients by their own size
+    assert losses < rounding * 1e-5
+    assert parameters < rounding * 2e-5
     for name, value in one.items():
         if name.startswith("val/"):
             assert two[name] == pytest.approx(value, abs=2e-4), name
