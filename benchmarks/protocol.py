@@ -5,7 +5,7 @@ from pathlib import Path
 from lua_lightning.generators.catalogue import GeneratorFacts
 
 VERSION = "2"
-EARLIER = {"1": "its intervals are too narrow, and its KID and patch-KID are not comparable"}  # shown apart, if at all
+EARLIER = {"1": "its intervals are too narrow, and its kernel distances are not comparable"}  # shown apart, if at all
 PROMPTS = Path(__file__).parent / "prompts.txt"
 WARM_UPS = 1  # runs before the first counted one of a method without a diffusion pass of its own
 

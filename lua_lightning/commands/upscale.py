@@ -66,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method", default=ADAPTER, help=f"{ADAPTER}, or in pixels: {', '.join(pixel_upscaler_names())}"
     )
     parser.add_argument("--adapter", default="lua-tiny-d16", help="name, folder, file or hub id")
-    parser.add_argument(
-        "--sharpness", type=float, default=0.0, help="0, faithful, to 1, crisp, if the adapter has both"
-    )
+    parser.add_argument("--sharpness", type=float, default=0.0, help="0, faithful, to 1, crisp (default: 0)")
     parser.add_argument("--codec", help="autoencoder of the latents (default: the one the adapter was trained on)")
     parser.add_argument("--tile", type=int, default=1024, help="side of a tile of the enlargement, in pixels")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")

@@ -17,7 +17,7 @@ from lua_lightning.errors import UserError
 from lua_lightning.export.cards import card
 from lua_lightning.export.parity import largest_difference
 from lua_lightning.export.subject import Subject
-from lua_lightning.files import replacing, write_json, write_text
+from lua_lightning.files import write_bytes, write_json, write_text
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.onnx_upscaler import ONNX, OnnxUpscaler, file_of, runtime
 from lua_lightning.models.pretrained import CONFIG_NAME
@@ -96,8 +96,7 @@ def _write_graph(adapter: LatentUpscaler, scale: int, path: Path) -> int:
         raise UserError("PyTorch made no ONNX graph: install a newer PyTorch")
     graph: Any = program.model_proto
     onnx.helper.set_model_props(graph, {"lua_config": json.dumps({**asdict(adapter.config), "scale": scale})})
-    with replacing(path) as partial:
-        partial.write_bytes(graph.SerializeToString())
+    write_bytes(path, graph.SerializeToString())
     return next(entry.version for entry in graph.opset_import if not entry.domain)
 
 

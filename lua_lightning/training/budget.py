@@ -31,10 +31,10 @@ class StepClock(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == WARM_UP:
-            float(pl_module.trainer.callback_metrics["train/loss"])  # waits for an accelerator
+            float(outputs["loss"])  # waits for an accelerator
             self._started = time.perf_counter()
         elif trainer.global_step == WARM_UP + MEASURED:
-            float(pl_module.trainer.callback_metrics["train/loss"])
+            float(outputs["loss"])
             self._ended = time.perf_counter()
 
 

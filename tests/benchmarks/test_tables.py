@@ -33,7 +33,7 @@ def test_latex_has_intervals_and_the_best_competitor_in_bold():
     assert r"\begin{tabular}{lrr}" in text
     assert r"lua & 3 & \textbf{32.00} {\scriptsize [31.00, 33.00]} \\" in text
     assert r"swinir & 3 & 26.00 {\scriptsize [25.00, 27.00]} \\" in text
-    assert text.startswith("% protocol 1, generator tiny-sdxl, size 512")
+    assert text.startswith("% protocol 2, generator tiny-sdxl, size 512")
     lower_is_better = table(RESULTS, "latex", ["generation"], [])
     assert r"lua & 3 & \textbf{0.1234} {\scriptsize [$-$0.8766, 1.1234]} & 2.00 & 800 \\" in lower_is_better
 

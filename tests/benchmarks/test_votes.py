@@ -8,6 +8,7 @@ import pytest
 from benchmarks.ballot import ORIGINAL, SPOILED, Pair, ballot, choose_pairs, page, spoiled
 from benchmarks.commands import vote, votes
 from benchmarks.finished import images_of, read_results
+from benchmarks.protocol import VERSION
 from benchmarks.votes import FORMAT, Vote, agreement, failed_attention, read_votes, scores, summary
 from lua_lightning.commands.command import run_command
 from lua_lightning.errors import UserError
@@ -36,7 +37,7 @@ def saved(path, own, **changes):
     """Write the file that the page exports."""
     lines = [{key: value for key, value in vars(one).items() if key != "voter"} | {"seconds": 1.5} for one in own]
     content = {
-        "format": FORMAT, "version": 1, "protocol": "1", "generator": "tiny-sdxl", "size": 512, "ballot": "b0",
+        "format": FORMAT, "version": 1, "protocol": VERSION, "generator": "tiny-sdxl", "size": 512, "ballot": "b0",
         "voter": own[0].voter, "mark": own[0].voter, "votes": lines,
     }  # fmt: skip
     path.write_text(json.dumps(content | changes))

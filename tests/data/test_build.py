@@ -262,6 +262,7 @@ def test_manifest_tells_what_was_asked_for(tmp_path: Path):
         "max_softness": 44.0,
         "val_fraction": 0.6,
         "test_fraction": 0.15,
+        "split_by": "author",
         "count": 3,
         "size": 128,
         "seed": 0,

@@ -18,6 +18,7 @@ ROOMS = (
     "files",
     "locks",
     "signals",
+    "processes",
     "*",
     "zoo",
     "checkout",

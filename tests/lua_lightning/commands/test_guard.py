@@ -64,8 +64,10 @@ def test_a_command_and_a_table_of_commands_are_guarded(capsys):
 
 
 PROGRAM = """
-    import sys, time
+    import signal, sys, time
     from lua_lightning.commands.guard import guarded
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 
     def work():
         for number in range(100_000):

@@ -14,6 +14,8 @@ from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import read_scores
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.pairs.cache import build_cache
+from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.signals import Stopped
 from lua_lightning.training.averaging import AveragedAdapter
 from lua_lightning.training.module import AdapterModule, learning_rate_factor
@@ -242,8 +244,8 @@ def test_a_raw_adapter_is_trained_further_with_its_first_convolution(config, cod
     assert trained.config.space == "raw"
     moved = (trained.conv_first.weight - start.conv_first.weight).abs().max()
     assert 0 < moved < 0.05  # the old one, a few steps further
-    (manifest,) = Path(config.cache.folder).glob("*/manifest.json")
-    statistics = json.loads(manifest.read_text())["statistics"]
+    cache = build_cache(config.cache, PhotoSet.load(config.data.photos), codec)  # which the training has built
+    statistics = cache.manifest["statistics"]
     raw = [[value / 0.7 + 0.2 for value in statistics[end]] for end in ("min", "max")]  # the test codec's factors
     assert torch.tensor(trained.config.latent_range).allclose(torch.tensor(raw).T, atol=1e-4)
     assert results["val/x2/out_of_range"] <= 1
