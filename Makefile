@@ -87,8 +87,8 @@ bench-speed: setup ## the same on SDXL's true graph with random weights (a small
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 .PHONY: bench-sharpness
-bench-sharpness: data ## fidelity against perceptual distance from faithful to crisp (ADAPTER=name)
-	@$(BIN)/python -m benchmarks.sharpness $(or $(ADAPTER),lua-tiny-d32) --photos $(PHOTOS) $(ARGS)
+bench-sharpness: data ## fidelity against perceptual distance from faithful to crisp (ADAPTER=folder)
+	@$(BIN)/python -m benchmarks.sharpness $(or $(ADAPTER),$(error name an adapter: ADAPTER=folder)) --photos $(PHOTOS) $(ARGS)
 
 .PHONY: gpu-check
 gpu-check: setup ## check and measure everything on this machine's GPU, without network, in ten minutes at most

@@ -1,6 +1,6 @@
 """What an adapter gains and loses from faithful to crisp: fidelity against perceptual distance.
 
-Command: make bench-sharpness ADAPTER=lua-tiny-d32
+Command: make bench-sharpness ADAPTER=my-adapter
 """
 
 import argparse
@@ -111,7 +111,7 @@ def details() -> str:
 COMMAND = Command(
     "sharpness",
     "Measure fidelity and perceptual distance from faithful to crisp.",
-    "python -m benchmarks.sharpness lua-tiny-d32 --split val --at 0 0.5 1",
+    "python -m benchmarks.sharpness my-adapter --split val --at 0 0.5 1",
     add_arguments,
     run,
     details,
