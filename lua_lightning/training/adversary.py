@@ -154,9 +154,9 @@ class AdversarialModule(AdapterModule):
         share = 1 / (heads * self.config.train.accumulate)
         return self.adversary.terms(images, targets, self.global_step, share)
 
-    def _values(self, *args: Any) -> dict[str, Tensor]:
+    def _values(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         own = {"skipped_steps": self.adversary.skipped, **self.adversary.shown}
-        return super()._values(*args) | {f"train/adversary/{name}": value for name, value in own.items()}
+        return super()._values(*args, **kwargs) | {f"train/adversary/{name}": value for name, value in own.items()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step the adapter and then the discriminator, both on what they saw of each other before."""
