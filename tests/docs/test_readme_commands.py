@@ -20,7 +20,6 @@ FEW += " optim.warmup_steps=1"
 ELSEWHERE = {
     "git clone <the address of this repository> lua-lightning": "the fixture clones",
     "cd lua-lightning": "the fixture clones",
-    "make train-stage1 RESUME=1": "goes on with a run of weights that are on the hub alone",
     "lua-lightning train experiments/paper/stage1.yaml train.devices=8": "eight GPUs",
     "sbatch --nodes 2 experiments/slurm/train.sbatch experiments/paper/stage1.yaml train.accumulate=2": "a cluster",
 }
