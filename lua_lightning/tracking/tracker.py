@@ -125,6 +125,8 @@ class MLflowTracker(Logger):
 
         None only where MLflow has never had the run and does not answer.
         """
+        if self._connection is not None and self._connection.sender.connected:
+            return self.version  # nothing is begun again for a run that has ended
         try:
             self._open().sender.client()
         except Unreachable:

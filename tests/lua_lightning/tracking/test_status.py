@@ -50,6 +50,14 @@ class TestStatus:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
         assert client.get_run(tracker.version).info.status == "KILLED"
 
+    def test_a_run_that_has_ended_begins_nothing_when_its_id_is_asked_for(self, root, client):
+        with tracker_in(root) as tracker:
+            tracker.log_run_start(CONFIG)
+            assert tracker.run_id
+        before = threading.active_count()
+        assert tracker.run_id == tracker.version
+        assert threading.active_count() == before
+
     def test_as_marked(self, root, client):
         tracker = tracker_in(root)
         tracker.log_metrics({"train/loss": 1.0}, 1)
