@@ -34,10 +34,15 @@ def details() -> str:
 def run(options: argparse.Namespace) -> None:
     """Train the stages, print the closing table on stderr and one JSON line on stdout."""
     from lua_lightning.training.chain import print_report, run_chain
-    from lua_lightning.training.runs import named_folder
+    from lua_lightning.training.runs import Finished, named_folder, results_of
 
     folder = options.folder and named_folder(options.folder)
-    report = run_chain(options.chain, options.overrides, options.resume, folder, minutes=options.minutes)
+    try:
+        report = run_chain(options.chain, options.overrides, options.resume, folder, minutes=options.minutes)
+    except Finished:
+        if folder is None:
+            raise
+        report = results_of(folder)
     if report:  # empty on every process but the first
         print_report(report)
         print(f"adapter in {report['adapter']}; {how_to_see_runs()} shows the chain and its stages", file=sys.stderr)

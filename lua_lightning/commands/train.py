@@ -33,13 +33,18 @@ def details() -> str:
 def run(options: argparse.Namespace) -> None:
     """Train, print the closing table on stderr and one JSON line on stdout."""
     from lua_lightning.config import RunConfig, load_config
-    from lua_lightning.training.runs import CONFIG, is_rank_zero, named_folder
+    from lua_lightning.training.runs import CONFIG, Finished, is_rank_zero, named_folder, results_of
     from lua_lightning.training.train import print_card, train
 
     config = load_config(RunConfig, options.experiment, options.overrides)
     folder = options.folder and named_folder(options.folder)
     resume = str(folder) if folder and (folder / CONFIG).is_file() else options.resume
-    results = train(config, resume, folder)
+    try:
+        results = train(config, resume, folder)
+    except Finished:
+        if folder is None:
+            raise
+        results = results_of(folder)  # the same command as one that was stopped behind its last line of work
     if is_rank_zero():
         print_card(results)
         print(json.dumps(results))

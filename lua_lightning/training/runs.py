@@ -107,11 +107,16 @@ def check_same_photographs(folders: Iterable[Path]) -> None:
             )
 
 
+class Finished(UserError):
+    """The run to go on with has ended already; its results are in its folder."""
+
+
 def folder_to_resume(config: RunConfig, resume: str) -> Path:
     """Return the run folder to go on with: `resume` itself, or for `auto` the newest of that name and stage.
 
     Raises:
-        UserError: There is none, it is finished, or it was started with other settings.
+        Finished: It is finished.
+        UserError: There is none, or it was started with other settings.
     """
     home = Path(config.runs) / config.name
     if resume == "auto":
@@ -124,8 +129,6 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
         folder = Path(resume)
         if not (folder / CONFIG).is_file():
             raise UserError(f"{folder} is not a run folder: it has no {CONFIG}")
-    if (folder / RESULTS).exists():
-        raise UserError(f"{folder} is finished: start another run without resume, or with more steps")
     old, new = (dict(_flat(asdict(each))) for each in (load_config(RunConfig, folder / CONFIG), config))
     changed = [f"{key}: {old[key]} -> {value}" for key, value in new.items() if old[key] != value]
     if changed:
@@ -133,6 +136,8 @@ def folder_to_resume(config: RunConfig, resume: str) -> Path:
             f"{folder} was started with other settings ({'; '.join(changed[:3])}): "
             "give the same ones, or start another run"
         )
+    if (folder / RESULTS).exists():
+        raise Finished(f"{folder} is finished: start another run without resume, or with more steps")
     return folder
 
 
@@ -142,6 +147,12 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().splitlines()
     except (OSError, ValueError):
         return []
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """Return what a finished run noted, and say on stderr that there was nothing left to do."""
+    rank_zero_only(print)(f"{folder} is finished already: these are its results", file=sys.stderr)
+    return read_json(folder / RESULTS)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Every stage as a whole: its golden curve, its exact resume, where it starts, and the chain of all."""
 
 import dataclasses
+import json
 import os
 import signal
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from lua_lightning.cli import main
 from lua_lightning.config import RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import intervals, read_scores
@@ -203,3 +205,18 @@ def test_every_chain_file_resolves(path):
 def test_a_wrong_setting_of_a_late_stage_is_refused_before_the_first():
     with pytest.raises(UserError, match="does not fit the patch"):
         load_chain(Path("experiments/chains/full.yaml"), ["train.decode_latents=64"])
+
+
+@pytest.mark.parametrize("command", ["train", "chain"])
+def test_the_same_command_on_a_finished_folder_tells_its_results_again(settings, tmp_path, capsys, command):
+    """As after a stop behind the last line of work; other settings are another run."""
+    line = [command, "experiments/stage1.yaml", *settings, "train.steps=4", "--folder", str(tmp_path / "own")]
+    assert main(line) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    again = json.loads(out.splitlines()[-1])
+    assert {key: again[key] for key in first} == first
+    assert "is finished already" in " ".join(err.split())
+    assert main([*line, "seed=1"]) == 2
+    assert "other settings (seed: 0 -> 1)" in " ".join(capsys.readouterr().err.split())
