@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lua_lightning.errors import UserError, first_line
+from lua_lightning.errors import UserError
 from lua_lightning.files import write_text
 
 LOCK, HOLDER = "lock", "lock.holder"
@@ -31,22 +31,16 @@ def alone(folder: Path) -> Iterator[None]:
         Busy: Another process holds it; the sentence says which.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise Busy(f"{folder} is in use by {_holder(folder)}: wait for it to end, or stop it") from error
-    except (OSError, NotImplementedError) as error:
-        print(f"{folder} cannot be locked ({first_line(error)}): see that no second process uses it", file=sys.stderr)
+    with contextlib.ExitStack() as stack:
+        try:
+            locked = stack.enter_context(_locked(folder / LOCK, timeout=0))
+        except Timeout as error:
+            raise Busy(f"{folder} is in use by {_holder(folder)}: wait for it to end, or stop it") from error
+        if locked:
+            with contextlib.suppress(UserError):  # a full disk: the lock itself is held
+                command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+                write_text(folder / HOLDER, f"process {os.getpid()} (`{command}`)")
         yield
-        return
-    try:
-        with contextlib.suppress(UserError):  # a full disk: the lock itself is held
-            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            write_text(folder / HOLDER, f"process {os.getpid()} (`{command}`)")
-        yield
-    finally:
-        lock.release()
 
 
 def is_held(folder: Path) -> bool:
@@ -81,15 +75,24 @@ def in_turn(path: Path) -> Iterator[None]:
 
     Some file systems of clusters know no locks. A line on stderr then says that nothing keeps two processes apart.
     """
+    with _locked(path, timeout=-1):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, timeout: float) -> Iterator[bool]:
+    """Hold a lock file, and yield whether the file system knows locks; where not, say so once and go on without."""
     lock = FileLock(path)
     try:
-        lock.acquire()
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise
     except (OSError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
         print(f"{path.parent} cannot be locked ({reason}): see that no second process works there", file=sys.stderr)
-        yield
+        yield False
         return
     try:
-        yield
+        yield True
     finally:
         lock.release()
