@@ -126,6 +126,12 @@ docs-measure: bench-512 bench-1024 bench-2048 ## measure that result anew, with 
 	@$(BIN)/python -m docs.measured
 	@$(BIN)/python -m docs.build $(PHOTOS)
 
+.PHONY: docs-zoo
+docs-zoo: data ## measure every shipped adapter on test photographs, for its card and the README
+	@$(BIN)/python -m benchmarks.zoo_check --photos $(PHOTOS) --out docs/zoo.json
+	@$(BIN)/python -m docs.zoo
+	@$(BIN)/python -m docs.build $(PHOTOS)
+
 .PHONY: docs-settings
 docs-settings: setup ## remake docs/settings.md from the settings' own explanations
 	@$(BIN)/python -m docs.settings_page
@@ -144,7 +150,8 @@ doctor: setup ## say what is here and what is missing
 	@$(RUN) doctor
 
 .PHONY: zoo-codecs
-zoo-codecs: data ## rebuild the embedded autoencoders tiny-d16 and tiny-d4
+zoo-codecs: data ## rebuild the embedded autoencoders tiny-d64, tiny-d16 and tiny-d4
+	$(RUN) train-codec experiments/zoo/codec-d64.yaml photos=$(PHOTOS)
 	$(RUN) train-codec experiments/zoo/codec-d16.yaml photos=$(PHOTOS)
 	$(RUN) train-codec experiments/zoo/codec-d4.yaml photos=$(PHOTOS)
 

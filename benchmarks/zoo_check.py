@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -21,14 +22,16 @@ from lua_lightning.errors import UserError
 from lua_lightning.evaluation.held_out import measure
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals
 from lua_lightning.evaluation.registry import METRICS
-from lua_lightning.evaluation.rows import PIXEL_BICUBIC, ROWS
+from lua_lightning.evaluation.rows import CEILING, PHOTO_BICUBIC, PIXEL_BICUBIC, ROWS
 from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.files import write_json
 from lua_lightning.models.pretrained import find_pretrained, read_config
-from lua_lightning.pairs.photos import Split
+from lua_lightning.pairs.photos import PhotoSet, Split
 from lua_lightning.zoo import zoo_adapters
 
 RIVAL = f"{ROWS[PIXEL_BICUBIC].suffix}"
 PSNR, (PERCEPTUAL,) = METRICS["psnr"], METRICS["perceptual"].keys
+COLUMNS = ("scale", "bicubic", PSNR.label, "gain", "95 %", "better", "perceptual")
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,32 @@ class Gain:
     """Its mean PSNR, in dB."""
     bicubic: float
     """That of bicubic enlargement, in dB."""
+    photo_bicubic: float
+    """That of bicubic enlargement of the low-resolution photograph, which no autoencoder has seen, in dB."""
+    round_trip: float
+    """That of the autoencoder's round trip of the high-resolution photograph, in dB."""
     gain: Estimate
     """The difference with its interval, in dB."""
     better: float
     """Share of the photographs on which it has the higher PSNR."""
     perceptual: float | None
     """Its mean perceptual distance over that of bicubic enlargement; below 1 is better; None where not measured."""
+
+    def cells(self) -> list[str]:
+        """Return what a table shows of it: `COLUMNS`."""
+        interval = f"{self.gain.low:.2f}..{self.gain.high:.2f}" if self.gain.bounded else "-"
+        ratio = "-" if self.perceptual is None else f"{100 * (self.perceptual - 1):+.0f} %"
+        levels = map(PSNR.text, (self.bicubic, self.psnr))
+        return [f"x{self.scale}", *levels, f"{self.gain.value:+.2f}", interval, f"{100 * self.better:.0f} %", ratio]
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> "Gain":
+        """Return the gain that `entry` wrote."""
+        return cls(**{**entry, "gain": Estimate.of_entry(entry["gain"])})
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self) | {"gain": self.gain.entry()}
 
     @property
     def holds(self) -> bool:
@@ -61,10 +84,13 @@ class Gain:
 def gains(adapter: str, crops: Sequence[CropScores]) -> Iterator[Gain]:
     """Yield what the scores of held-out crops say of an adapter at each of its scales."""
     for scale in sorted({name.partition("/")[0] for name in crops[0].values}):
-        own, rival = (np.array([crop.values[f"{scale}/{PSNR.keys[0]}{end}"] for crop in crops]) for end in ("", RIVAL))
+        psnr = {
+            end: np.array([crop.values[f"{scale}/{PSNR.keys[0]}{end}"] for crop in crops])
+            for end in ("", *(f"{ROWS[row].suffix}" for row in (PIXEL_BICUBIC, PHOTO_BICUBIC, CEILING)))
+        }
         differences = [
             CropScores(crop.sample, crop.photo, {f"{scale}/gain": float(gain)})
-            for crop, gain in zip(crops, own - rival, strict=True)
+            for crop, gain in zip(crops, psnr[""] - psnr[RIVAL], strict=True)
         ]
         by_photo: dict[int, list[float]] = {}
         for crop in differences:
@@ -73,8 +99,7 @@ def gains(adapter: str, crops: Sequence[CropScores]) -> Iterator[Gain]:
             adapter,
             int(scale.removeprefix("x")),
             len(by_photo),
-            float(own.mean()),
-            float(rival.mean()),
+            *(float(values.mean()) for values in psnr.values()),
             intervals(differences)[f"{scale}/gain"],
             float(np.mean([np.mean(values) > 0 for values in by_photo.values()])),
             _perceptual_ratio(scale, [crop.values for crop in crops]),
@@ -85,27 +110,15 @@ def _perceptual_ratio(scale: str, scores: Sequence[Mapping[str, float]]) -> floa
     key = f"{scale}/{PERCEPTUAL}"
     if key not in scores[0]:
         return None
-    own, rival = (float(np.mean([values[key + end] for values in scores])) for end in ("", RIVAL))
-    return own / rival
+    distance, bicubic = (float(np.mean([values[key + end] for values in scores])) for end in ("", RIVAL))
+    return distance / bicubic
 
 
 def print_gains(found: Sequence[Gain], left_out: Mapping[str, str], title: str) -> None:
     """Print the table of gains, and why an adapter is not in it, on stderr."""
-    columns = ("scale", PSNR.label, "bicubic", "gain", "95 %", "better", "perceptual")
-    table = plain_table(title, "adapter", columns)
+    table = plain_table(title, "adapter", COLUMNS)
     for one in found:
-        interval = f"{one.gain.low:.2f}..{one.gain.high:.2f}" if one.gain.bounded else "-"
-        ratio = "-" if one.perceptual is None else f"{100 * (one.perceptual - 1):+.0f} %"
-        table.add_row(
-            one.adapter,
-            f"x{one.scale}",
-            PSNR.text(one.psnr),
-            PSNR.text(one.bicubic),
-            f"{one.gain.value:+.2f}",
-            interval,
-            f"{100 * one.better:.0f} %",
-            ratio,
-        )
+        table.add_row(one.adapter, *one.cells())
     console = Console(stderr=True)
     console.print(table)
     for name, reason in left_out.items():
@@ -134,6 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", help="adapters: names, folders or hub ids (default: all that ship)")
     parser.add_argument("--photos", default="data/photos", help="folder of the photo set")
     parser.add_argument("--split", choices=SPLITS, default="test", help="photographs to measure on")
+    parser.add_argument("--out", metavar="FILE", help="write the JSON line to a file too")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -153,8 +167,12 @@ def run(options: argparse.Namespace) -> int:
                 raise
             left_out[name] = str(error)  # the autoencoder of a generator that is not here
     print_gains(found, left_out, f"adapters against {PIXEL_BICUBIC}, {options.split} photographs, in dB")
-    lines = [asdict(gain) | {"gain": gain.gain.entry()} for gain in found]
-    print(json.dumps({"split": options.split, "gains": lines, "not_measured": left_out}))
+    lines = [gain.entry() for gain in found]
+    facts = {"split": options.split, "photos_sha256": PhotoSet.load(options.photos).sha256}
+    results = facts | {"gains": lines, "not_measured": left_out}
+    if options.out:
+        write_json(Path(options.out), results, indent=2)
+    print(json.dumps(results))
     return 0 if found and all(gain.holds for gain in found) else 1
 
 

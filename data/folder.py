@@ -13,10 +13,15 @@ from lua_lightning.errors import UserError
 from lua_lightning.pairs.photos import Skipped
 from lua_lightning.pictures import readable_suffixes
 
+UNKNOWN = "unknown (user's own)"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add which folder."""
+    """Add which folder, and the licence of what is in it."""
     parser.add_argument("path", type=Path, help="folder of images, searched with all its subfolders")
+    parser.add_argument(
+        "--licence", help=f"licence of all its images, which model cards name, such as CC0-1.0 (default: {UNKNOWN})"
+    )
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -36,7 +41,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         digest.update(
             f"{path.relative_to(root)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape")
         )
-    return {"path": str(root), "listing": digest.hexdigest()}
+    licence = {"licence": options.licence} if options.licence else {}
+    return {"path": str(root), "listing": digest.hexdigest(), **licence}
 
 
 def collect(options: argparse.Namespace, work: Path) -> Harvest:
@@ -48,7 +54,8 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
     for path in _files(root):
         if path.suffix.lower() in suffixes:
             source = f"folder:{path.relative_to(root).as_posix()}"
-            harvest.candidates.append(Candidate(path, source, "unknown (user's own)", picture_author(path)))
+            licence = options.licence or UNKNOWN
+            harvest.candidates.append(Candidate(path, source, licence, picture_author(path)))
         else:
             others[path.suffix.lower()] += 1
     for suffix, count in others.most_common():

@@ -1,4 +1,4 @@
-"""The README's two tables, from one measured result."""
+"""The README's table of methods, from one measured result."""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -8,8 +8,8 @@ from benchmarks.protocol import EARLIER, VERSION
 from benchmarks.report import cell
 from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import METRICS, label_of
-from lua_lightning.evaluation.rows import LUA, trained_rows
-from lua_lightning.evaluation.tables import SHOWN, markdown_table
+from lua_lightning.evaluation.rows import LUA
+from lua_lightning.evaluation.tables import markdown_table
 
 WIDTH = 118  # characters of a line of text
 
@@ -36,15 +36,8 @@ def line(name: str, values: list[str]) -> list[str]:
     return [f"**{name}**" if name == LUA else name, *values]
 
 
-def short_table(results: Results) -> str:
-    """Return the first table: the adapter between what needs no training and what nothing can exceed."""
-    by_scale = fidelity(results)
-    heads = ["method", *(label_of(f"{scale}/{key}") for scale in by_scale for key in SHOWN)]
-    return markdown_table(heads, [line(name, cells(by_scale, name, SHOWN)) for name in trained_rows()])
-
-
-def long_table(results: Results) -> str:
-    """Return the second table, a row for each method: fidelity at every scale, seconds and memory at every size."""
+def methods_table(results: Results) -> str:
+    """Return a table with a row for each method: fidelity at every scale, seconds and memory at every size."""
     by_scale, keys = fidelity(results), ("psnr", EFFNET)
     made = {(size, row["method"]): row for size, own in results.items() for row in own["rows"] if "seconds" in row}
     names = dict.fromkeys([*(name for rows in by_scale.values() for name in rows), *(name for _, name in made)])
@@ -69,7 +62,7 @@ def crops(results: Results) -> str:
 
 
 def heading(results: Results) -> str:
-    """Return the sentences above the second table: protocol, device, counts and steps."""
+    """Return the sentences above the table: protocol, device, counts and steps."""
     own = next(iter(results.values()))
     counts = ", ".join(
         f"{size} px from {found['base_size']} ({len(found['prompts'])} prompts, {found['config']['steps']} steps)"

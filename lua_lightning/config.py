@@ -38,8 +38,9 @@ REFERENCE = "${"  # OmegaConf would look up what follows, in the environment too
 class NetworkConfig:
     """The network to train."""
 
-    size: Annotated[str, OneOf("tiny", "small", "base", "light", "paper", "lsr")] = "tiny"
-    """Size of the network: tiny, light or paper, or lsr for LSRNA's latent super-resolver."""
+    size: Annotated[str, OneOf("tiny", "small", "wide", "base", "light", "paper", "lsr")] = "tiny"
+    """Size of the network: tiny, small, wide or base (0.3 to 6 million weights), light, or paper, which is the
+    published one. lsr is that of LSRNA."""
     head: Annotated[str | None, OneOf("pixelshuffle", "liif")] = None
     """Kind of head: pixelshuffle has one head per scale; liif has one head for any scale. null takes the size's own."""
     head_dim: Annotated[int | None, Within(1, 4096)] = None

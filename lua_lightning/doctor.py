@@ -43,8 +43,10 @@ MALICIOUS_LIGHTNING = ("2.6.2", "2.6.3")
 
 # Embedded models: whether the quick stage 1 needs them, and the target that rebuilds them.
 EMBEDDED = {
-    "tiny-d16": (True, "make zoo-codecs"),
+    "tiny-d64": (True, "make zoo-codecs"),
+    "tiny-d16": (False, "make zoo-codecs"),
     "tiny-d4": (False, "make zoo-codecs"),
+    "lua-tiny-d64": (False, "make zoo-adapters"),
     "lua-tiny-d16": (False, "make zoo-adapters"),
     "lua-tiny-d4": (False, "make zoo-adapters"),
     "lsr-tiny-d16": (False, "make zoo-rivals"),

@@ -20,6 +20,7 @@ from lua_lightning.models.codec import LatentCodec, what_is_not_finite
 from lua_lightning.pipeline_parts import black, placed, reduced, replaced
 from lua_lightning.sizes import Plan, Target, plan_size, target
 from lua_lightning.tiling import tiled
+from lua_lightning.zoo import DEFAULT_ADAPTER
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def scales_for(adapter: LatentUpscaler, wanted: Target) -> tuple[float, ...]:
 
 
 def load_pair(
-    adapter: str | Path | LatentUpscaler = "lua-tiny-d16",
+    adapter: str | Path | LatentUpscaler = DEFAULT_ADAPTER,
     codec: str | Path | LatentCodec | None = None,
     scale: int | None = 2,
     device: str | torch.device | None = None,

@@ -21,6 +21,7 @@ from lua_lightning.pipeline import load_pair, scales_for, upscale_latents, warn_
 from lua_lightning.pixel_upscalers import PixelUpscaler
 from lua_lightning.sizes import LONGEST_SIDE, Plan, Target, fitted, plan_size, target
 from lua_lightning.tiling import bands, tiled
+from lua_lightning.zoo import DEFAULT_ADAPTER
 
 # Bytes that `enlarge` needs, measured with room to spare: for a pixel of the picture and of its enlargement, for a
 # pixel of a row of tiles, and for a pixel of a tile, on which the networks work.
@@ -37,7 +38,7 @@ def upscale_image(
     size: tuple[int, int] | None = None,
     megapixels: float | None = None,
     fit: str = "inside",
-    adapter: str | Path | LatentUpscaler = "lua-tiny-d16",
+    adapter: str | Path | LatentUpscaler = DEFAULT_ADAPTER,
     codec: str | Path | LatentCodec | None = None,
     tile: int | None = 1024,
     device: str | torch.device | None = None,

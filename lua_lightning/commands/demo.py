@@ -5,7 +5,7 @@ import argparse
 from lua_lightning.commands.choices import adapters
 from lua_lightning.commands.command import Command, listing
 from lua_lightning.errors import UserError
-from lua_lightning.zoo import zoo_adapters
+from lua_lightning.zoo import DEFAULT_ADAPTER, zoo_adapters
 
 ADDRESS = "127.0.0.1"
 
@@ -13,7 +13,7 @@ ADDRESS = "127.0.0.1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning demo`."""
     parser.add_argument("--port", type=int, default=7860, help="port on this machine")
-    parser.add_argument("--adapter", default="lua-tiny-d16", help="adapter that is chosen first")
+    parser.add_argument("--adapter", default=DEFAULT_ADAPTER, help="adapter that is chosen first")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
 
 

@@ -6,11 +6,12 @@ import json
 from lua_lightning.commands.choices import SETTINGS_HINT, SPLITS, adapters, codecs, experiments
 from lua_lightning.commands.command import Command, add_settings, listing
 from lua_lightning.recipes import find_recipe
+from lua_lightning.zoo import DEFAULT_ADAPTER
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning evaluate`."""
-    parser.add_argument("adapter", nargs="?", default="lua-tiny-d16", help="name, folder, file or hub id")
+    parser.add_argument("adapter", nargs="?", default=DEFAULT_ADAPTER, help="name, folder, file or hub id")
     parser.add_argument(
         "experiment",
         nargs="?",
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
 COMMAND = Command(
     "evaluate",
     "Measure an adapter on held-out photographs.",
-    "lua-lightning evaluate lua-tiny-d16 experiments/stage1.yaml --split val",
+    "lua-lightning evaluate lua-tiny-d64 experiments/stage1.yaml --split val",
     add_arguments,
     run,
     details,

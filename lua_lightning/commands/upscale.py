@@ -24,6 +24,7 @@ from lua_lightning.errors import UserError, first_line
 from lua_lightning.pixel_upscalers import pixel_upscaler_names
 from lua_lightning.signals import resumable
 from lua_lightning.sizes import FITS, Target, fitted, target
+from lua_lightning.zoo import DEFAULT_ADAPTER
 
 if TYPE_CHECKING:
     from lua_lightning.upscaling import Way
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", default=ADAPTER, help=f"{ADAPTER}, or in pixels: {', '.join(pixel_upscaler_names())}"
     )
-    parser.add_argument("--adapter", default="lua-tiny-d16", help="name, folder, file or hub id")
+    parser.add_argument("--adapter", default=DEFAULT_ADAPTER, help="name, folder, file or hub id")
     parser.add_argument("--sharpness", type=float, default=0.0, help="0, faithful, to 1, crisp (default: 0)")
     parser.add_argument("--codec", help="autoencoder of the latents (default: the one the adapter was trained on)")
     parser.add_argument("--tile", type=int, default=1024, help="side of a tile of the enlargement, in pixels")

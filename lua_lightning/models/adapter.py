@@ -27,6 +27,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"embed_dim": 48, "depths": (4, 4), "num_heads": 3, "window_size": 8, "head_dim": 32},
     "small": {"embed_dim": 96, "depths": (6, 6), "num_heads": 6, "window_size": 8, "head_dim": 64},
     "base": {"embed_dim": 144, "depths": (6, 6, 6, 6), "num_heads": 6, "window_size": 8, "head_dim": 96},
+    "wide": {"embed_dim": 160, "depths": (4, 4), "num_heads": 5, "window_size": 8, "head_dim": 96},
     "light": {"embed_dim": 60, "depths": (6, 6, 6, 6), "num_heads": 6, "window_size": 8, "head_dim": 48},
     "paper": {"embed_dim": 360, "depths": (6, 6, 6, 6, 6, 6), "num_heads": 12, "window_size": 16, "head_dim": 256},
     # LSRNA's latent super-resolver (arXiv 2503.18446): a SwinIR encoder without upsampler and a LIIF head.

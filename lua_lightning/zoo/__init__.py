@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 ZOO = Path(__file__).parent
+DEFAULT_ADAPTER = "lua-tiny-d64"
 
 
 def zoo_names() -> list[str]:

@@ -205,6 +205,8 @@ def test_folder_takes_the_users_images_with_subfolders(tmp_path: Path, pictures:
     assert "made with other settings or images" in capsys.readouterr().out  # a new image is noticed
     assert main([*arguments, "--force"]) == 0
     assert len(PhotoSet.load(tmp_path / "set").photos) == 4
+    assert main([*arguments, "--force", "--licence", "CC0-1.0"]) == 0
+    assert {photo.licence for photo in PhotoSet.load(tmp_path / "set").photos} == {"CC0-1.0"}
 
 
 def test_one_odd_file_never_stops_a_folder(tmp_path: Path, pictures: Path, capsys):

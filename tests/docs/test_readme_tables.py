@@ -9,13 +9,17 @@ import pytest
 from PIL import Image
 
 from benchmarks.protocol import VERSION
+from benchmarks.zoo_check import shipped
 from docs import measured as module
 from docs.contact_sheet import CELL, MARGIN, TITLE, sheet
 from docs.measured import measured, newest, write_measured
 from docs.pages import ROOT, write_between
-from docs.readme_tables import crops, heading, long_table, short_table
+from docs.readme_tables import heading, methods_table
+from docs.zoo import gains, gains_table
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.rows import ROWS
+from lua_lightning.training.cards import CARD
+from lua_lightning.zoo import ZOO
 
 
 def between(name):
@@ -25,17 +29,21 @@ def between(name):
 
 def test_the_readme_shows_the_measured_result():
     results = measured()
-    assert between("table") == f"{crops(results)}\n\n{short_table(results)}"
-    assert between("benchmark") == f"{heading(results)}\n\n{long_table(results)}"
+    assert between("benchmark") == f"{heading(results)}\n\n{methods_table(results)}"
+    assert between("zoo") == gains_table(gains())
 
 
-def test_both_tables_have_the_same_rows_and_numbers():
-    short, long = (
-        {line.split("|")[1].strip(" *"): line.split("|")[2].strip() for line in table(measured()).splitlines()[2:]}
-        for table in (short_table, long_table)
-    )
-    assert set(long) <= set(ROWS)
-    assert {name: long[name] for name in short} == short
+def test_the_table_of_methods_has_the_rows_names():
+    lines = methods_table(measured()).splitlines()[2:]
+    assert {line.split("|")[1].strip(" *") for line in lines} <= set(ROWS)
+
+
+def test_every_shipped_adapter_was_measured_and_its_card_says_so():
+    rows = gains()
+    assert {row.adapter for row in rows} == set(shipped())
+    for name in shipped():
+        card = (ZOO / name / CARD).read_text()
+        assert gains_table([row for row in rows if row.adapter == name], names=False) in card
 
 
 def test_another_protocol_is_refused(tmp_path, monkeypatch):
