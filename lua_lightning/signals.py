@@ -1,17 +1,20 @@
 """Ctrl-C and SIGTERM: every command ends in order, with 130 or 143, and says how to go on."""
 
+import _thread
 import contextlib
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
 ENDED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 SAME_COMMAND = "the same command goes on where it stopped"
+AGAIN_SECONDS = 0.05
 INSTALLED = "lua-lightning"  # the program that pip installs
 
 
@@ -86,23 +89,65 @@ def _program_of(package: str) -> str | None:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the program as Ctrl-C does; a second one does not disturb the ending."""
+    """Let SIGTERM unwind the program as Ctrl-C does; a second one does not disturb the ending.
+
+    Neither breaks an import, nor is it lost in a destructor, whose exceptions Python only prints: it comes again.
+    """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
         yield
         return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Stopped(number)
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
-    if isinstance(signal.getsignal(signal.SIGINT), _AtOnce):
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _unwind)}
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler or isinstance(usual, _AtOnce):
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, _unwind)
+    hook, sys.unraisablehook = sys.unraisablehook, _again_if_lost
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    if comes_again(number, frame):
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def comes_again(number: int, frame: FrameType | None) -> bool:
+    """Return whether a signal's handler must not raise now, because the program imports something.
+
+    Libraries take an exception in there for a missing module, or are half imported afterwards. The signal comes again
+    a little later, until the import is done.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _send_again(number)
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _again_if_lost(lost: "sys.UnraisableHookArgs") -> None:
+    if not ended_by_signal(lost.exc_value):
+        sys.__unraisablehook__(lost)
+        return
+    number = lost.exc_value.number if isinstance(lost.exc_value, Stopped) else signal.SIGINT
+    if number == signal.SIGTERM:
+        signal.signal(number, _unwind)
+    _send_again(number)
+
+
+def _send_again(number: int) -> None:
+    def send() -> None:
+        time.sleep(AGAIN_SECONDS)
+        os.kill(os.getpid(), number)
+
+    _thread.start_new_thread(send, ())  # `threading` takes a lock, which the code that was interrupted may hold
 
 
 def end_with_launcher() -> None:

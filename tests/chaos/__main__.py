@@ -32,7 +32,8 @@ IMPORTED = (
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_KILLS = 4  # of one attempt, until it may end
-PATIENCE = 240.0  # seconds
+PATIENCE = 900.0  # seconds until a command counts as one that hangs, at least
+BUSIER = 20  # how much busier than during the unbroken run the machine may become
 
 
 class Loss(Exception):
@@ -56,9 +57,9 @@ def main() -> int:
     try:
         chaos.run(options.kills)
     except Loss as loss:
-        print(f"{chaos.summary()}; LOST: {loss}; everything is in {home}")
+        print(f"{chaos.summary(options.kills)}; LOST: {loss}; everything is in {home}")
         return 1
-    print(f"{chaos.summary()} in {time.monotonic() - began:.0f} s: nothing was lost")
+    print(f"{chaos.summary(options.kills)} in {time.monotonic() - began:.0f} s: nothing was lost")
     shutil.rmtree(home, ignore_errors=True)
     return 0
 
@@ -73,9 +74,10 @@ class Chaos:
         self.kills: dict[str, int] = dict.fromkeys(workloads, 0)
         self.attempts = 0
 
-    def summary(self) -> str:
+    def summary(self, wanted: int) -> str:
         """Return how often what was killed."""
-        return f"{sum(self.kills.values())} kills ({', '.join(f'{name} {n}' for name, n in self.kills.items())})"
+        each = ", ".join(f"{name} {number}" for name, number in self.kills.items())
+        return f"{sum(self.kills.values())} of {wanted} kills ({each})"
 
     def run(self, kills: int) -> None:
         """Kill that often."""
@@ -99,6 +101,7 @@ class Chaos:
 
     def _attempt(self, name: str, kills: int) -> None:
         folder, said = self._folder(name), []
+        patience = max(PATIENCE, BUSIER * self.seconds[name])
         for _ in range(kills):
             process, group = start(name, self.workloads[name], folder)
             moment = self.lot.uniform(0, self.seconds[name])
@@ -109,10 +112,10 @@ class Chaos:
                 continue  # faster than before
             (os.killpg if everybody else os.kill)(process, number)
             self.kills[name] += 1
-            status = ended(process, group)
+            status = ended(process, group, patience)
             said.append(f"{number.name} at {moment:.1f} s -> {status}")
             self._check_end(name, folder, number, status)
-        status = ended(*start(name, self.workloads[name], folder))
+        status = ended(*start(name, self.workloads[name], folder), patience)
         if status:
             raise Loss(f"{name} in {folder} ends with {status} after {', '.join(said)}")
         found = self.workloads[name].outcome(folder)
