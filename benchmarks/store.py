@@ -58,6 +58,7 @@ def read(folder: Path, method: str, index: int, fingerprint: str) -> Record | No
             content: dict[str, Any] = json.loads(image.info[KEY])  # type: ignore[index]
             image.verify()  # the checksum of every chunk
         record = Record(**{**content, "shared": tuple(content["shared"])})
-    except (OSError, KeyError, ValueError, TypeError, SyntaxError):  # the last is Pillow's word on a broken PNG
+    # The last is Pillow's word on a broken PNG.
+    except (OSError, KeyError, ValueError, TypeError, RecursionError, SyntaxError):
         return None
     return record if record.fingerprint == fingerprint else None

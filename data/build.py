@@ -129,7 +129,7 @@ def _made_by(out: Path) -> tuple[str, dict[str, Any]] | None:
     try:
         content = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
         return content["recipe"], content["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -159,7 +159,7 @@ def _listed(out: Path) -> set[str] | None:
     try:
         content = json.loads((out / MANIFEST_NAME).read_text(encoding="utf-8"))
         return {MANIFEST_NAME, *(Path(image["file"]).parts[0] for image in content["images"])}
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
 
 

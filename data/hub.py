@@ -66,7 +66,7 @@ def _fetch(rows: Any, options: argparse.Namespace, licence: str, work: Path) -> 
     try:
         noted = json.loads(progress.read_text())
         done, empty = (noted["rows"], noted["empty"]) if noted["settings"] == asked else (0, [])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         done, empty = 0, []
     if done:
         print(f"{done} rows are here already: going on behind them", file=sys.stderr)

@@ -6,6 +6,8 @@ The public names below are loaded when they are first used, so that importing th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lua_lightning.signals import begin
+
 if TYPE_CHECKING:
     from lua_lightning.errors import UserError
     from lua_lightning.generators.generator import Generator
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from lua_lightning.models.codec import LatentCodec
     from lua_lightning.pipeline import UpscaledPipeline, upscale_latents
     from lua_lightning.upscaling import upscale_image
+
+begin(__name__)
 
 __version__ = "0.1.0"
 

@@ -193,7 +193,7 @@ def _photo_set(manifest: Path) -> Check:
     name = f"data/{manifest.parent.name}"
     try:
         counts = Counter(image["split"] for image in json.loads(manifest.read_text(encoding="utf-8"))["images"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return Check(
             name, f"damaged manifest ({type(error).__name__}: {error})", False, "make data", needed=in_checkout()
         )

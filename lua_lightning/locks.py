@@ -44,7 +44,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process of this machine holds a folder."""
+    """Return whether a process of this machine holds a folder; False too where its lock cannot be tried."""
     if not (folder / LOCK).is_file():
         return False
     try:
@@ -52,6 +52,8 @@ def is_held(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+    except (OSError, NotImplementedError):  # no locks there, or a folder that this process may only read
+        return False
 
 
 def end_holder(folder: Path) -> None:

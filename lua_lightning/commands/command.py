@@ -87,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         if rest and not hasattr(parsed, "overrides"):
             self.error(f"unexpected argument {rest[0]!r}")
         if rest:
-            parsed.overrides += rest
+            parsed.overrides = [*parsed.overrides, *rest]
         return parsed
 
 
@@ -102,7 +102,7 @@ class _DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the `key=value` settings of a command; they arrive as the list `overrides`."""
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=text)
 
 
 def listing(title: str, choices: Mapping[str, Sequence[str]]) -> str:

@@ -1,6 +1,5 @@
 """The generators known by name, and where their weights are; light enough to be asked before torch is imported."""
 
-import json
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from threading import Thread
 from urllib.parse import urlparse
 
 from lua_lightning.checkout import of_checkout
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.zoo import ZOO
 
@@ -121,8 +121,8 @@ def find_generator(name: str) -> GeneratorFacts:
 def _of_folder(folder: Path) -> GeneratorFacts:
     """Return the facts of a pipeline's folder: those of the known generator of the same class, with its own source."""
     try:
-        kind = json.loads((folder / INDEX).read_text())["_class_name"]
-    except (OSError, ValueError, KeyError) as error:
+        kind = read_json(folder / INDEX, keys={"_class_name": str})["_class_name"]
+    except UserError as error:
         raise UserError(
             f"{folder} has no readable {INDEX}: it is not a generator in diffusers' pipeline format"
         ) from error

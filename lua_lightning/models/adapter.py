@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from lua_lightning.bounds import Each, Within, check
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.models.liif import LiifHead
 from lua_lightning.models.network import UpscalerNetwork, crop, enlarged_size
@@ -59,23 +60,23 @@ AUTHORS_REPO, AUTHORS_FILE = "vaskers5/LUA-FLUX", "lua_flux.pth"
 class AdapterConfig:
     """What a `LatentUpscaler` is built from, and which latents it was trained on."""
 
-    channels: int = 16
+    channels: Annotated[int, Within(1, 4096)] = 16
     """Channels of the latents."""
     codec: str | None = None
     """Name of the codec that made the training latents; informative."""
     space: str = "normalised"
     """Latents it works on: "normalised", as the generator sees them, or "raw", as the autoencoder makes them."""
-    embed_dim: int = 48
+    embed_dim: Annotated[int, Within(1, 4096)] = 48
     """Width of the trunk."""
-    depths: tuple[int, ...] = (4, 4)
+    depths: Annotated[tuple[int, ...], Each(Within(1, 100))] = (4, 4)
     """Number of blocks in each residual Swin group."""
-    num_heads: int = 3
+    num_heads: Annotated[int, Within(1, 4096)] = 3
     """Attention heads of every block; divides `embed_dim`."""
-    window_size: int = 8
+    window_size: Annotated[int, Within(1, 64)] = 8
     """Side of the attention windows, in latent positions."""
-    mlp_ratio: float = 2.0
+    mlp_ratio: Annotated[float, Within(0, 64, above=True)] = 2.0
     """Hidden width of a block's MLP over `embed_dim`."""
-    head_dim: int = 32
+    head_dim: Annotated[int, Within(1, 4096)] = 32
     """Width of the upsampling heads."""
     head: str = "pixelshuffle"
     """Kind of head: "pixelshuffle", one per scale as published, or "liif", one implicit function for any scale."""
@@ -84,14 +85,15 @@ class AdapterConfig:
     skip: str = "bicubic"
     """What a head's output is added to: the "bicubic" enlargement of the input, that and a learned "linear" map of each
     position's 3x3 neighbourhood, or "none" (the paper's)."""
-    downscale: int = 8
+    downscale: Annotated[int, Within(1, 128)] = 8
     """Image pixels per latent position, along one side."""
     latent_range: tuple[tuple[float, float], ...] | None = None
     """Lowest and highest value of each channel in the training latents, in the adapter's space; None when unknown."""
-    residual_bound: float = 0.0
+    residual_bound: Annotated[float, Within(0, 1e6)] = 0.0
     """Largest absolute residual, in half widths of each channel's range (needs `latent_range`); 0 leaves it free."""
 
     def __post_init__(self) -> None:
+        check(self)
         if self.latent_range is not None:
             object.__setattr__(self, "latent_range", tuple((low, high) for low, high in self.latent_range))
             if len(self.latent_range) != self.channels:

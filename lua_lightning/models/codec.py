@@ -62,7 +62,7 @@ def _autoencoder(source: str | Path, revision: str | None, subfolder: str | None
     if not (folder / CONFIG_NAME).is_file():  # the authors publish TAEF2 without one
         return TinyAutoencoder.from_pretrained(folder)
     name = read_config(folder).get("_class_name")
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise UserError(f"{folder / CONFIG_NAME} names the class {name!r}, not one of: {', '.join(BACKENDS)}")
     return _load(name, folder)
 
@@ -249,12 +249,12 @@ def what_is_not_finite(latents: Tensor, images: Tensor, source: str, dtype: torc
     broken = [float((~torch.isfinite(values)).float().mean()) for values in (latents, images)]
     if broken[0]:
         return (
-            f"{100 * broken[0]:.2g} % of the latents are not finite numbers, so there is no image to decode: what "
+            f"{100 * broken[0]:.3g} % of the latents are not finite numbers, so there is no image to decode: what "
             "made them overflowed; run the generator or the adapter in bfloat16 or float32"
         )
     if broken[1]:
         return (
-            f"{source} decoded finite latents to {100 * broken[1]:.2g} % values that are not finite: it "
+            f"{source} decoded finite latents to {100 * broken[1]:.3g} % values that are not finite: it "
             f"overflows in {dtype}; load it in bfloat16 or float32"
         )
     return None

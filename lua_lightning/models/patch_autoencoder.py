@@ -2,10 +2,12 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from lua_lightning.bounds import Within, check
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.models.patch_network import PatchNetwork
 from lua_lightning.models.pretrained import find_pretrained, read_config, read_weights, write_pretrained
@@ -17,20 +19,23 @@ NETWORK_SETTINGS = ("latent_channels", "patch_size", "width", "encoder_blocks", 
 class PatchAutoencoderConfig:
     """The architecture and the latent statistics of a `PatchAutoencoder`."""
 
-    latent_channels: int = 16
+    latent_channels: Annotated[int, Within(1, 192)] = 16
     """Channels of the latents."""
-    patch_size: int = 8
+    patch_size: Annotated[int, Within(1, 64)] = 8
     """Side of a patch in pixels, which is also the downscale factor."""
-    width: int = 128
+    width: Annotated[int, Within(1, 4096)] = 128
     """Channels of the residual networks."""
-    encoder_blocks: int = 3
+    encoder_blocks: Annotated[int, Within(0, 100)] = 3
     """Residual blocks of the encoder. 0 leaves the linear code alone."""
-    decoder_blocks: int = 5
+    decoder_blocks: Annotated[int, Within(0, 100)] = 5
     """Residual blocks of the decoder."""
-    scaling_factor: float = 1.0
+    scaling_factor: Annotated[float, Within(0, 1e6, above=True)] = 1.0
     """Factor of the normalisation: normalised = (raw - shift_factor) * scaling_factor."""
-    shift_factor: float = 0.0
+    shift_factor: Annotated[float, Within(-1e6, 1e6)] = 0.0
     """Offset of the normalisation."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class PatchAutoencoder(PatchNetwork):

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_tensors
 from lua_lightning.zoo import ZOO, zoo_names
@@ -65,13 +66,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the folder's `config.json`.
 
     Raises:
-        UserError: The file is missing or is not JSON.
+        UserError: The file is missing, is not JSON, or holds no mapping of settings.
     """
-    path = folder / CONFIG_NAME
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from error
+    content = read_json(folder / CONFIG_NAME)
+    if "" in content:
+        raise UserError(f"{folder / CONFIG_NAME} holds a setting without a name: it is damaged, or another file")
+    return content
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -88,7 +88,7 @@ class PairCache:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.manifest = json.loads((folder / "manifest.json").read_text())
+        self.manifest = read_json(folder / "manifest.json", keys=MANIFEST)
 
     @property
     def photo_names(self) -> list[str]:
@@ -162,8 +162,8 @@ class _Build:
             return list(plan_crops(self.photos, split, self.config))
         noted = self.folder / f"plan-{split}.json"
         try:
-            return [Crop(*numbers) for numbers in json.loads(noted.read_text())]
-        except (OSError, ValueError, TypeError):  # not there yet, or damaged
+            return [Crop(*numbers) for numbers in read_json(noted, list)]
+        except (UserError, TypeError):  # not there yet, or damaged
             crops = list(plan_crops(self.photos, split, self.config))
         write_json(noted, [astuple(crop) for crop in crops])
         return crops
@@ -199,10 +199,10 @@ def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of a ledger by file name; lines that a kill or a bad disk spoiled count as not written."""
     entries: list[Any] = []
     for line in path.read_bytes().splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entries.append(json.loads(line))
     if path.suffix == ".json":  # of a version that wrote the whole list again after each shard
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entries = json.loads(path.read_bytes())
     known = (entry for entry in entries if isinstance(entry, dict) and entry.keys() >= {*ENTRY})
     return {entry["file"]: entry for entry in known}

@@ -1,7 +1,6 @@
 """Train the runs of a sweep in processes of their own, through submitit: on this machine or on a SLURM cluster."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import submitit
 import torch
 from submitit.helpers import DelayedSubmission
 
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_text
 from lua_lightning.locks import Busy, end_holder
@@ -181,7 +181,7 @@ def _jobs_folder(plan: Plan) -> Path:
 
 def _on_slurm(plan: Plan, waiting: list[Training], options: Options, ended: Callable[[PlannedRun], None]) -> None:
     record = _jobs_folder(plan) / JOB_IDS
-    ids: dict[str, str] = json.loads(record.read_text()) if record.is_file() else {}  # by the run's folder
+    ids: dict[str, str] = read_json(record) if record.is_file() else {}  # by the run's folder
     active = {}
     for run in plan.runs:
         if run.folder.name in ids and run.state != "finished":

@@ -1,6 +1,5 @@
 """Pictures of a sweep: the deciding metric along each axis, and the same crop as every variant makes it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lua_lightning.config import RunConfig
+from lua_lightning.documents import read_json
 from lua_lightning.evaluation.intervals import read_scores
 from lua_lightning.evaluation.registry import label_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, ROWS
@@ -91,7 +91,7 @@ def draw_crops(plan: Plan, summary: Summary, path: Path) -> None:
     pictures: dict[int, dict[str, np.ndarray]] = {}
     for variant in [shown, *(other for other in first if other != shown)]:
         run = first[variant]
-        adapter = Path(json.loads((run.folder / RESULTS).read_text())["adapter"])
+        adapter = Path(read_json(run.folder / RESULTS, keys={"adapter": str})["adapter"])
         for scale, (images, own) in _made(run.stages[-1], adapter, sample).items():
             columns = pictures.setdefault(scale, dict(images))
             columns[variant] = own

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from lua_lightning.bounds import SEED, Each, Name, Text, Within
 from lua_lightning.config import load_config, to_yaml
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
 from lua_lightning.files import write_text
@@ -130,7 +131,7 @@ class Search:
         weights = {key: trial.suggest_float(key, *ends, log=True) for key, ends in self.config.space.items()}
         folder = self.folder / f"trial-{hashlib.sha256(json.dumps(weights).encode()).hexdigest()[:8]}"
         if (folder / RESULTS).is_file():  # finished, but not measured before the search was stopped
-            report = json.loads((folder / RESULTS).read_text())
+            report = read_json(folder / RESULTS, keys={"adapter": str})
         else:
             settings = [*self.config.settings, *_settings(weights), f"seed={self.config.seed}", f"runs={folder}"]
             tags = {"mlflow.parentRunId": parent, "search": self.config.name}

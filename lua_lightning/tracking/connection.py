@@ -121,7 +121,10 @@ def ensure_run(client: "MlflowClient", spool: Spool, uri: str) -> str:
             lost = state.run_id
             log.warning("MLflow has lost run %s; it is made again from %s", lost, spool.records)
         if not state.experiment:
-            raise UserError(f"{spool.folder} holds a run of an older version that MLflow does not have: resume it")
+            raise UserError(
+                f"{spool.folder} does not say which experiment its run is of (an older version made it, or its "
+                "tracking.json is damaged): resume the run, which sends its records"
+            )
         with alone(uri):
             experiment = experiment_id(client, state.experiment, uri)
         run_id = _run_of(client, experiment, state.spool)

@@ -34,8 +34,6 @@ def make_database(path: Path, uri: str) -> None:
         return
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-
     with replacing(path) as partial:
         MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments()
         _close(f"sqlite:///{partial}")

@@ -71,6 +71,7 @@ def connect(uri: str) -> "MlflowClient":
     check_reachable(uri)
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of what it raises
     with explained(uri), alone(uri):
         if uri.startswith(SQLITE):
             make_database(database_path(uri), uri)

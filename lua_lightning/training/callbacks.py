@@ -16,7 +16,7 @@ from torch import Tensor
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, PHOTO_BICUBIC
 from lua_lightning.images import to_uint8
 from lua_lightning.processes import together
-from lua_lightning.signals import Stopped, ended_by_signal
+from lua_lightning.signals import Stopped, comes_again, ended_by_signal
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.checkpoints import LastCheckpoint
 
@@ -121,6 +121,8 @@ class CleanStop(Callback):
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return  # a scheduler may send SIGTERM to the job and to each of its processes
+        if not self._in_steps and comes_again(number, frame):
+            return
         self.number = number
         if not self._in_steps:  # encoding pairs, say, which goes on where it is stopped
             raise KeyboardInterrupt

@@ -1,11 +1,11 @@
 """Model cards: what made the weights in a folder, and what they measured."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from lua_lightning.config import RunConfig
+from lua_lightning.documents import read_json
 from lua_lightning.evaluation.intervals import CropScores, intervals, summarise
 from lua_lightning.evaluation.registry import METRICS, label_of, metric_of
 from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA
@@ -48,7 +48,7 @@ def read_history(adapter: str | Path | None) -> list[dict[str, Any]]:
     """Return the stages that made the weights in an adapter folder, the first one first; none when it does not say."""
     for folder in (ZOO / str(adapter), Path(adapter or "")):
         if adapter and (folder / HISTORY).is_file():
-            return json.loads((folder / HISTORY).read_text())
+            return read_json(folder / HISTORY, list)
     return []
 
 

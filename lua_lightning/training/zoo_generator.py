@@ -1,7 +1,6 @@
 """Train the embedded generator `tiny-sdxl` on captioned photographs: a small SDXL on an embedded autoencoder."""
 
 import copy
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 from rich.progress import track
 from torch import Tensor
 
+from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_json, write_torch
 from lua_lightning.generators.tiny_sdxl import TinySDXLConfig, build_tiny_sdxl, parameters
@@ -79,13 +79,10 @@ def read_captions(path: Path, photos: PhotoSet) -> list[str]:
     """Return the caption of each training photograph, `UNKNOWN` where the file has none.
 
     Raises:
-        UserError: The file is missing or is not a JSON object of strings.
+        UserError: The file is missing or is not a JSON object.
     """
-    try:
-        known = json.loads(path.read_text())
-        return [str(known.get(Path(photo.file).name, UNKNOWN)) for photo in photos.split("train")]
-    except (OSError, json.JSONDecodeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as a JSON object of captions by file name: {error}") from error
+    known = read_json(path)
+    return [str(known.get(Path(photo.file).name, UNKNOWN)) for photo in photos.split("train")]
 
 
 def velocity_loss(

@@ -6,7 +6,9 @@ Each start is a fork of a process that has imported everything, so that the kill
 """
 
 import argparse
+import contextlib
 import importlib
+import math
 import os
 import random
 import shutil
@@ -17,6 +19,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -32,7 +36,9 @@ IMPORTED = (
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_KILLS = 4  # of one attempt, until it may end
-PATIENCE = 240.0  # seconds
+PATIENCE = 1800.0  # seconds until a command counts as one that hangs, at least
+BUSIER = 20  # how much busier than during the unbroken run the machine may become
+POLL = 0.05  # seconds
 
 
 class Loss(Exception):
@@ -56,9 +62,9 @@ def main() -> int:
     try:
         chaos.run(options.kills)
     except Loss as loss:
-        print(f"{chaos.summary()}; LOST: {loss}; everything is in {home}")
+        print(f"{chaos.summary(options.kills)}; LOST: {loss}; everything is in {home}")
         return 1
-    print(f"{chaos.summary()} in {time.monotonic() - began:.0f} s: nothing was lost")
+    print(f"{chaos.summary(options.kills)} in {time.monotonic() - began:.0f} s: nothing was lost")
     shutil.rmtree(home, ignore_errors=True)
     return 0
 
@@ -70,12 +76,15 @@ class Chaos:
         self.home, self.workloads, self.lot = home, workloads, lot
         self.wanted: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
+        self.computed: dict[str, float] = {}
+        """Seconds of computing of the unbroken run: moments in them mean the same on a busy machine and a quiet one."""
         self.kills: dict[str, int] = dict.fromkeys(workloads, 0)
         self.attempts = 0
 
-    def summary(self) -> str:
+    def summary(self, wanted: int) -> str:
         """Return how often what was killed."""
-        return f"{sum(self.kills.values())} kills ({', '.join(f'{name} {n}' for name, n in self.kills.items())})"
+        each = ", ".join(f"{name} {number}" for name, number in self.kills.items())
+        return f"{sum(self.kills.values())} of {wanted} kills ({each})"
 
     def run(self, kills: int) -> None:
         """Kill that often."""
@@ -90,7 +99,9 @@ class Chaos:
     def _unbroken(self, name: str) -> None:
         folder = self._folder(name)
         started = time.monotonic()
-        status = ended(*start(name, self.workloads[name], folder))
+        process, group = start(name, self.workloads[name], folder)
+        self.computed[name] = computing(process, math.inf)
+        status = ended(process, group)
         self.seconds[name] = time.monotonic() - started
         if status:
             raise Loss(f"{name} in {folder} ends with {status} though nobody kills it")
@@ -99,20 +110,21 @@ class Chaos:
 
     def _attempt(self, name: str, kills: int) -> None:
         folder, said = self._folder(name), []
+        patience = max(PATIENCE, BUSIER * self.seconds[name])
         for _ in range(kills):
             process, group = start(name, self.workloads[name], folder)
-            moment = self.lot.uniform(0, self.seconds[name])
+            moment = self.lot.uniform(0, self.computed[name])
             number = self.lot.choice(SIGNALS)
             everybody = number == signal.SIGINT or (number == signal.SIGKILL and self.lot.random() < 0.5)
-            time.sleep(moment)
+            computing(process, moment)
             if ended(process, group, 0) is not None:
                 continue  # faster than before
             (os.killpg if everybody else os.kill)(process, number)
             self.kills[name] += 1
-            status = ended(process, group)
+            status = ended(process, group, patience)
             said.append(f"{number.name} at {moment:.1f} s -> {status}")
             self._check_end(name, folder, number, status)
-        status = ended(*start(name, self.workloads[name], folder))
+        status = ended(*start(name, self.workloads[name], folder), patience)
         if status:
             raise Loss(f"{name} in {folder} ends with {status} after {', '.join(said)}")
         found = self.workloads[name].outcome(folder)
@@ -189,6 +201,23 @@ def ended(process: int, group: int, seconds: float = PATIENCE) -> int | None:
     os.killpg(group, signal.SIGKILL)
     os.waitpid(process, 0)
     raise Loss(f"process {process} does not end within {seconds:.0f} s")
+
+
+def computing(process: int, moment: float) -> float:
+    """Wait until a process and those that it started have computed for `moment` seconds, or it ends; return how long.
+
+    It is not awaited after its end, which `ended` does.
+    """
+    computed, own, last = 0.0, psutil.Process(process), time.monotonic() + PATIENCE
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while computed < moment and own.status() != psutil.STATUS_ZOMBIE and time.monotonic() < last:
+            now = 0.0
+            for one in (own, *own.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    now += sum(one.cpu_times()[:4])  # user, system, and both of children that ended
+            computed = max(computed, now)
+            time.sleep(POLL)
+    return computed
 
 
 def _import_all() -> None:

@@ -5,14 +5,15 @@ import errno
 import pytest
 from filelock import FileLock
 
-from lua_lightning.locks import in_turn
+from lua_lightning.locks import alone, in_turn, is_held
 from lua_lightning.pairs.cache import build_cache
 from lua_lightning.pairs.photos import PhotoSet
 
+FAILURES = [NotImplementedError("no flock here"), OSError(errno.ENOLCK, "No locks available")]
+DENIALS = [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EROFS, "Read-only file system")]
 
-@pytest.mark.parametrize(
-    "failure", [NotImplementedError("no flock here"), OSError(errno.ENOLCK, "No locks available")], ids=repr
-)
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_without_locks_the_work_goes_on_and_says_so(failure, monkeypatch, tmp_path, capsys):
     def refuse(lock, *arguments, **options):
         raise failure
@@ -25,6 +26,23 @@ def test_without_locks_the_work_goes_on_and_says_so(failure, monkeypatch, tmp_pa
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert f"{tmp_path} cannot be locked (" in printed
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [*FAILURES, PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EROFS, "Read-only")],
+    ids=repr,
+)
+def test_a_folder_whose_lock_cannot_be_tried_is_not_held(failure, monkeypatch, tmp_path, capsys):
+    with alone(tmp_path):
+        assert is_held(tmp_path)
+
+    def refuse(lock, *arguments, **options):
+        raise failure
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert not is_held(tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_of_the_work_frees_the_lock(tmp_path):

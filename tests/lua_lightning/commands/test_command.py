@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from lua_lightning.commands.command import Command, CommandLine, add_settings, listing, run_command
+from lua_lightning.commands.command import Command, CommandLine, Parser, add_settings, listing, run_command
 from lua_lightning.errors import UserError
 
 
@@ -89,3 +89,13 @@ def test_a_mistake_is_one_sentence_and_status_2(arguments, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_settings_are_never_asked_for():
+    parser = Parser(prog="easel paint")
+    parser.add_argument("subject")
+    add_settings(parser, "settings")
+    with pytest.raises(UserError, match="the following arguments are required: subject "):
+        parser.parse_strictly([])
+    assert parser.parse_strictly(["lake", "size=3"]).overrides == ["size=3"]
+    assert parser.parse_strictly(["lake"]).overrides == []

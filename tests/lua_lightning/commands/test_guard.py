@@ -108,6 +108,47 @@ def test_ctrl_c_is_one_line_and_130():
     assert process.returncode == 130
 
 
+# Places where Python, or a library, drops the exception that a signal's handler raises.
+LOST = {
+    "an import that takes it for a missing module": """
+        try:
+            import optional
+        except BaseException as error:
+            assert False, repr(error)
+    """,
+    "a destructor": """
+        class Loader:
+            def __del__(self):
+                signal.raise_signal({number})
+        Loader()
+    """,
+}
+LOSING = """
+    import signal, sys, time
+    from lua_lightning.commands.guard import guarded
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def work():
+{place}
+        time.sleep(30)
+
+    sys.exit(guarded("easel", work))
+"""
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize("place", LOST)
+def test_a_signal_is_never_lost(place, number, said, tmp_path):
+    (tmp_path / "optional.py").write_text(f"import signal\nsignal.raise_signal({number:d})\n")
+    inside = textwrap.indent(textwrap.dedent(LOST[place].format(number=int(number))), 8 * " ")
+    script = textwrap.dedent(LOSING.format(place=inside))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    settings = {"env": {**os.environ, "PYTHONPATH": path}, "capture_output": True, "text": True, "timeout": 60}
+    ended = subprocess.run([sys.executable, "-c", script], **settings)
+    assert (ended.stderr, ended.returncode) == (f"easel: {said}\n", 128 + number)
+
+
 def test_a_file_name_that_is_no_text_is_printed(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     process = start(False, name, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})

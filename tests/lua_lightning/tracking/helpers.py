@@ -1,7 +1,10 @@
 """What the tests of tracking share: a tracker, a small real training, and a server that goes away."""
 
+import contextlib
+import signal
 import socket
 
+import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from mlflow import MlflowClient
@@ -19,6 +22,19 @@ def tracker_in(root, **options):
 
 def history(client, run_id, key):
     return [(point.step, point.value) for point in client.get_metric_history(run_id, key)]
+
+
+@contextlib.contextmanager
+def full_disk(bytes_of_a_file):
+    """Let no file of this process grow beyond a size, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def free_port():

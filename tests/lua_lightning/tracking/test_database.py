@@ -1,13 +1,15 @@
 """The local database comes whole or not at all."""
 
+import logging
 import sqlite3
+import time
 
 import pytest
 from mlflow import MlflowClient
 
 from lua_lightning.tracking import delivery
 from lua_lightning.tracking.database import is_half_made
-from tests.lua_lightning.tracking.helpers import history, tracker_in
+from tests.lua_lightning.tracking.helpers import full_disk, history, tracker_in
 
 
 class Killed(BaseException):
@@ -73,3 +75,23 @@ def test_a_file_of_somebody_else_is_never_moved(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     assert not is_half_made(tmp_path / "music.db")
     assert not is_half_made(tmp_path / "notes.txt")
+
+
+def test_a_full_disk_under_it_is_one_line_and_everything_is_sent_when_there_is_room(root, client, caplog, capfd):
+    tracker = tracker_in(root)
+    steps = range(3000)  # more than fits into what is free in the file
+    with tracker, caplog.at_level(logging.WARNING):
+        sender = tracker._open().sender
+        sender.client()
+        with full_disk((root / "mlflow.db").stat().st_size):
+            for step in steps:
+                tracker.log_metrics({"train/loss": float(step)}, step)
+            last = time.monotonic() + 60
+            while not sender.away:
+                assert time.monotonic() < last
+                sender.start().wake()
+                time.sleep(0.01)
+    said = [record.getMessage() for record in caplog.records]
+    assert [("takes no records" in line, "answers again" in line) for line in said] == [(True, False), (False, True)]
+    assert "Traceback" not in capfd.readouterr().err
+    assert history(client, tracker.version, "train/loss") == [(step, float(step)) for step in steps]

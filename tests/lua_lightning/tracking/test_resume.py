@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import signal
 import threading
 
 import numpy as np
@@ -18,7 +17,7 @@ from lua_lightning.tracking.connection import ensure_run
 from lua_lightning.tracking.records import State
 from lua_lightning.tracking.spool import Spool, stored_run_id
 from lua_lightning.tracking.sync import sync
-from tests.lua_lightning.tracking.helpers import CONFIG, fit, history, tracker_in, vanish
+from tests.lua_lightning.tracking.helpers import CONFIG, fit, full_disk, history, tracker_in, vanish
 
 
 class TestResume:
@@ -215,19 +214,15 @@ class TestResume:
         assert "MLflow" not in str(refusal.value)
 
     def test_a_full_disk_is_told_in_a_sentence_and_spoils_no_line(self, root, client):
-        resource = pytest.importorskip("resource")
         tracker = tracker_in(root)
         tracker.log_metrics({"train/loss": 1.0}, 1)
         _ = tracker.run_id
         records = root / "runs/stage1/metrics.jsonl"
-        limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (records.stat().st_size + 10, limits[1]))
-            with pytest.raises(UserError, match=r"runs/stage1 cannot be written \((File too large|No space)"):
-                tracker.log_metrics({"train/loss": 2.0}, 2)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            signal.signal(signal.SIGXFSZ, handler)
+        with (
+            full_disk(records.stat().st_size + 10),
+            pytest.raises(UserError, match=r"runs/stage1 cannot be written \((File too large|No space)"),
+        ):
+            tracker.log_metrics({"train/loss": 2.0}, 2)
         with tracker:
             tracker.log_metrics({"train/loss": 2.0}, 2)
         assert history(client, tracker.version, "train/loss") == [(1, 1.0), (2, 2.0)]

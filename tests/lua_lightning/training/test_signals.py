@@ -36,7 +36,7 @@ class Work:
         self.ranks: dict[int, int] = {}
 
     def wait_for_steps(self) -> None:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 900
         while not any('"step": 20,' in path.read_text() for path in self.runs.glob("stage1/*/metrics.jsonl")):
             assert self.launcher.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < deadline, self.log.read_text()[-2000:]
@@ -88,7 +88,7 @@ def work(tmp_path, settings, cache):
 def test_a_rank_that_hangs_ends_the_others_with_a_sentence(work, rank):
     work.wait_for_steps()
     os.kill(work.ranks[rank], signal.SIGSTOP)
-    work.wait_until_gone([1 - rank], 60)
+    work.wait_until_gone([1 - rank], 300)
     assert "was killed or hangs: nothing was heard of it for 5 seconds" in work.log.read_text()
     if rank == 1:
         assert work.status == "FAILED"
@@ -99,15 +99,15 @@ def test_a_rank_that_hangs_ends_the_others_with_a_sentence(work, rank):
 def test_a_rank_that_is_killed_ends_the_others(work, rank):
     work.wait_for_steps()
     os.kill(work.ranks[rank], signal.SIGKILL)
-    work.wait_until_gone([0, 1], 60)
-    assert work.launcher.wait(60) != 0
+    work.wait_until_gone([0, 1], 300)
+    assert work.launcher.wait(300) != 0
 
 
 @pytest.mark.slow
 def test_a_killed_launcher_leaves_no_orphans(work):
     work.wait_for_steps()
     os.kill(work.launcher.pid, signal.SIGKILL)
-    work.wait_until_gone([0, 1], 60)
+    work.wait_until_gone([0, 1], 300)
     assert (work.folder / "checkpoints" / "last.ckpt").is_file()
 
 
@@ -115,6 +115,6 @@ def test_a_killed_launcher_leaves_no_orphans(work):
 def test_sigterm_to_the_launcher_saves_and_says_once_how_to_go_on(work):
     work.wait_for_steps()
     os.kill(work.launcher.pid, signal.SIGTERM)
-    work.wait_until_gone([0, 1], 60)
+    work.wait_until_gone([0, 1], 300)
     assert work.status == "KILLED"
     assert work.log.read_text().count(f"terminated: the same command with `--resume {work.folder}`") == 1
