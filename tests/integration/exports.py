@@ -15,8 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 TOLERANCE = {
-    **{"diffusers": 1e-5, "modular": 1e-5, "pipeline": 1e-5, "comfyui": 1e-5},
-    **{"onnx": 1e-4, "bfloat16": 0.2},
+    "diffusers": 1e-5,
+    "modular": 1e-5,
+    "pipeline": 1e-5,
+    "comfyui": 1e-5,
+    "onnx": 1e-4,
+    "bfloat16": 0.2,
 }
 SIZES = ((17, 24), (32, 32), (40, 13), (9, 9), (5, 3))
 
