@@ -176,7 +176,7 @@ class PhotoSet:
             resize,
             to_tensor,
             to_uint8,
-        )  # PyTorch, which a manifest alone need not wait for
+        )  # a manifest alone need not wait for PyTorch
 
         return to_uint8(resize(to_tensor(image), (photo.height, photo.width)))
 

@@ -74,8 +74,10 @@ def rows_of(folder: str, column: str) -> Any:
 
 def _of_row(picture: dict[str, Any] | None) -> bytes | None:
     """Return the file of a row, which lies in the row itself or behind its path."""
-    if picture is None or picture["bytes"] is not None:
-        return picture and picture["bytes"]
+    if picture is None:
+        return None
+    if picture["bytes"] is not None:
+        return picture["bytes"]
     return Path(picture["path"]).read_bytes()
 
 
