@@ -59,8 +59,8 @@ class Photo:
     @classmethod
     def of(cls, facts: dict[str, Any]) -> "Photo":
         """Return what an entry of a manifest describes."""
-        place = facts.get("place")
-        return cls(**{**facts, "place": Place(**place) if place is not None else None})
+        given = {"place": None, **facts}
+        return cls(**{**given, "place": given["place"] and Place(**given["place"])})
 
     def entry(self) -> dict[str, Any]:
         """Return its entry in a manifest."""

@@ -64,7 +64,7 @@ def rows_of(folder: str, column: str) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is no data set on disk ({first_line(error)}): {mend}") from error
     if isinstance(rows, datasets.DatasetDict):
-        raise UserError(f"{folder} holds several splits ({', '.join(rows)}): name one of them")
+        raise UserError(f"{folder} holds several splits ({', '.join(map(str, rows))}): name one of them")
     if column not in rows.column_names:
         raise UserError(f"{folder} has no column {column!r}, its columns: {', '.join(rows.column_names)}")
     if not isinstance(rows.features[column], datasets.Image):
