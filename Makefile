@@ -86,6 +86,10 @@ bench-phases: setup ## seconds per phase and peak memory of every method at 512,
 bench-speed: setup ## the same on SDXL's true graph with random weights (a small one of the same graph without a GPU)
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
+.PHONY: bench-cache
+bench-cache: data ## pairs per second of encoding a cache, and what bounds them (EXPERIMENT=stage1, ARGS="cache.workers=8 --pairs 256")
+	@$(BIN)/python -m benchmarks.cache_speed $(or $(EXPERIMENT),stage1) data.photos=$(PHOTOS) $(ARGS)
+
 .PHONY: bench-sharpness
 bench-sharpness: data ## fidelity against perceptual distance from faithful to crisp (ADAPTER=folder)
 	@$(BIN)/python -m benchmarks.sharpness $(or $(ADAPTER),$(error name an adapter: ADAPTER=folder)) --photos $(PHOTOS) $(ARGS)

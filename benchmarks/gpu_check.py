@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lua_lightning.config import RunConfig
 from lua_lightning.environment import best_device, run_info
+from lua_lightning.files import write_json
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
-from lua_lightning.pairs.cache import write_json
 from lua_lightning.training.module import step_terms
 
 REPEATS = 5

@@ -54,7 +54,7 @@ def describe(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, s
     if "conv_first.weight" in tensors and any(name.startswith("heads.x") for name in tensors):
         return published(tensors), None
     raise ValueError(
-        f"{path.name} holds no LUA adapter: take a file that `lua-lightning` wrote, a folder with its config.json, or "
+        f"{path.name} holds no LUA adapter: take a file of `lua-lightning export`, a folder with its config.json, or "
         "lua_flux.pth (other upscalers have ComfyUI's own node, Load Latent Upscale Model)"
     )
 

@@ -84,7 +84,7 @@ def _build(recipe_name: str, options: argparse.Namespace) -> PhotoSet:
 
 def summary(photo_set: PhotoSet, seconds: float) -> str:
     """Return the closing lines: how many photographs, why others were left out, and where the set is."""
-    megabytes = sum(photo_set.path(photo).stat().st_size for photo in photo_set.photos) / 1e6
+    megabytes = sum(photo_set.path(photo).stat().st_size for photo in photo_set.photos if not photo.place) / 1e6
     lines = [
         f"{photo_set.folder}: {_counts(photo_set)} (recipe {photo_set.recipe}, {megabytes:.0f} MB, {seconds:.0f} s)"
     ]

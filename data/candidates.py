@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lua_lightning.errors import UserError
 from lua_lightning.pairs.photos import Photo, Skipped
+from lua_lightning.pairs.places import Place
 
 
 class Unreachable(UserError):
@@ -22,6 +23,7 @@ class Candidate:
         author: Who made it, where known.
         name: What to call the stored file, where the original's own name says little.
         stored: What a photo set knows of the file, where it comes from one: it is stored as it is, in the same split.
+        place: Where it lies inside an archive, in which it stays; `path` is only its name then.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class Candidate:
     author: str | None = None
     name: str | None = None
     stored: Photo | None = None
+    place: Place | None = None
 
 
 @dataclass

@@ -4,7 +4,7 @@ import argparse
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import ExifTags, Image
 
@@ -63,10 +63,10 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
     return harvest
 
 
-def picture_author(path: Path) -> str | None:
+def picture_author(picture: Path | IO[bytes]) -> str | None:
     """Return the author that a picture's EXIF data names; None where there is none, or no picture."""
     try:
-        with Image.open(path) as image:
+        with Image.open(picture) as image:
             name = image.getexif().get(ExifTags.Base.Artist)
     except Exception:  # a damaged file raises almost anything; it is judged when its pixels are read
         return None

@@ -1,5 +1,6 @@
 """Turn originals into stored photographs: near-duplicates out, reduced until sharp, split by hash."""
 
+import hashlib
 import math
 import re
 import shutil
@@ -20,6 +21,7 @@ from data.candidates import Candidate, Harvest, Sharpness
 from lua_lightning.errors import UserError
 from lua_lightning.images import UnusableImage, downscale, resize, to_tensor, write_image
 from lua_lightning.pairs.photos import Photo, Skipped, Split, file_sha256, split_by_hash
+from lua_lightning.pairs.places import placed_sha256
 from lua_lightning.pictures import read_picture
 
 TILE = 128
@@ -73,7 +75,7 @@ def prepare(
         results = list(pool.map(prepare_one, harvest.candidates, names))
     prepared, duplicates = _without_duplicates([result for result in results if isinstance(result, _Prepared)])
     for result, _ in duplicates:
-        (folder / result.file).unlink()
+        (folder / result.file).unlink(missing_ok=True)  # there is none of what stays in its archive
     skipped = harvest.skipped + [result for result in results if isinstance(result, Skipped)]
     skipped += [Skipped(result.candidate.source, reason) for result, reason in duplicates]
     if len(prepared) < 2:
@@ -173,7 +175,8 @@ def fingerprint(luminance: Tensor) -> np.ndarray:
 
 def _prepare_one(candidate: Candidate, file: str, *, folder: Path, sharpness: Sharpness) -> _Prepared | Skipped:
     try:
-        picture = read_picture(candidate.path)
+        content = candidate.place.read() if candidate.place else None
+        picture = read_picture(candidate.path, content)
     except UnusableImage as error:
         return Skipped(candidate.source, error.reason)
     if picture.alpha is not None:
@@ -187,18 +190,20 @@ def _prepare_one(candidate: Candidate, file: str, *, folder: Path, sharpness: Sh
     images = to_tensor(array)
     luminance = (images * LUMA).sum(1, keepdim=True)
     if candidate.stored:
-        shutil.copyfile(candidate.path, folder / file)
+        if content is None:
+            shutil.copyfile(candidate.path, folder / file)
         return _Prepared(candidate, file, fingerprint(luminance), **_facts(candidate.stored))
     reduced_by, left_soft = find_sharp_size(luminance, sharpness)
     if left_soft > sharpness.max_softness:
         return Skipped(candidate.source, f"soft at every size: bicubic alone restores it to {left_soft:.1f} dB")
     if reduced_by > 1:
         images = downscale(images, reduced_by)
-    write_image(folder / file, images)
+    if content is None:
+        write_image(folder / file, images)
     return _Prepared(
         candidate=candidate,
         file=file,
-        source_sha256=file_sha256(candidate.path),
+        source_sha256=file_sha256(candidate.path) if content is None else hashlib.sha256(content).hexdigest(),
         fingerprint=fingerprint(luminance),
         original_pixels=height * width,
         width=images.shape[-1],
@@ -217,10 +222,11 @@ def _file_names(candidates: list[Candidate]) -> list[str]:
     names: dict[str, None] = {}  # a set that keeps its order
     for candidate in candidates:
         stem = re.sub(r"[^a-z0-9]+", "-", (candidate.name or candidate.path.stem).lower()).strip("-") or "image"
-        name, number = f"{stem}.png", 1
+        suffix = candidate.path.suffix.lower() if candidate.place else ".png"
+        name, number = f"{stem}{suffix}", 1
         while name in names:
             number += 1
-            name = f"{stem}-{number}.png"
+            name = f"{stem}-{number}{suffix}"
         names[name] = None
     return list(names)
 
@@ -248,18 +254,22 @@ def _without_duplicates(prepared: list[_Prepared]) -> tuple[list[_Prepared], lis
 
 
 def _photo(result: _Prepared, split: Split, folder: Path) -> Photo:
+    place, size = result.candidate.place, (result.width, result.height)
     return Photo(
         file=result.file,
         source=result.candidate.source,
         licence=result.candidate.licence,
         author=result.candidate.author,
-        sha256=file_sha256(folder / result.file),
+        sha256=placed_sha256(result.source_sha256, *size, reduced=result.reduced_by > 1)
+        if place
+        else file_sha256(folder / result.file),
         source_sha256=result.source_sha256,
         width=result.width,
         height=result.height,
         split=split,
         reduced_by=result.reduced_by,
         softness=result.softness,
+        place=place,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data import dead_leaves, debian, folder, hub, packaged, sets
+from data import arrow, dead_leaves, debian, folder, hub, packaged, sets, webdataset
 from data.candidates import Harvest
 
 AUTHOR, IMAGE = "author", "image"
@@ -62,6 +62,16 @@ RECIPES: dict[str, Recipe] = {
         min_side=32,
     ),
     "hub": _recipe("images of a Hugging Face data set", hub, example="owner/name --limit 500", resumes=True),
+    "webdataset": _recipe(
+        "the pictures in WebDataset's tar files, read where they lie",
+        webdataset,
+        example="shards/*.tar --out data/shards",
+    ),
+    "arrow": _recipe(
+        "the pictures of a Hugging Face data set on disk, read where they lie",
+        arrow,
+        example="my-data-set --column image --out data/rows",
+    ),
     "packaged": _recipe("small photographs inside scikit-image and scikit-learn", packaged, min_side=256),
     "dead-leaves": _recipe(
         "synthetic images with the statistics of natural scenes", dead_leaves, example="--count 48", min_side=256

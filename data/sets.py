@@ -33,7 +33,7 @@ def collect(options: argparse.Namespace, work: Path) -> Harvest:
         photos.verify()
         harvest.skipped += photos.skipped
         harvest.candidates += [
-            Candidate(photos.path(photo), photo.source, photo.licence, photo.author, stored=photo)
+            Candidate(photos.path(photo), photo.source, photo.licence, photo.author, stored=photo, place=photo.place)
             for photo in photos.photos
         ]
     return harvest

@@ -52,5 +52,8 @@ class CacheConfig:
     verify: Annotated[str, OneOf("full", "size")] = "full"
     """What every start checks of each shard: full compares its checksum; size compares only its size, for very large
     caches."""
+    workers: Annotated[int, Within(0, 64)] = 2
+    """Threads that decode and resize photographs while the codec encodes others; 0 does one after the other. The pairs
+    are the same."""
     seed: Annotated[int, Within(0, SEED)] = 0
     """Seed of the crops' places and orientations."""

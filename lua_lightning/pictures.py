@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -117,20 +117,25 @@ class Picture:
         return np.array(Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha))
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, content: bytes | None = None) -> Picture:
     """Return a picture with its transparency.
 
     EXIF orientation is applied, colour profiles are converted to sRGB, 16-bit greyscale is scaled to 8 bits. Of an
     animation or a multi-page file, the first picture.
+
+    Args:
+        path: The file; only its name in errors, where there is `content`.
+        content: What the file holds, where it lies elsewhere.
 
     Raises:
         UnusableImage: The file is missing, damaged, no image, larger than `MAX_PIXELS`, or of a pixel type without a
             defined white (floating point, 32-bit integer).
     """
     path = Path(path)
-    with _open(path) as image:
+    with _open(path, content) as image:
         if image.format == "PNG":
-            _check_png(path)
+            with path.open("rb") if content is None else io.BytesIO(content) as file:
+                _check_png(path, file)
         return picture_of(image, path)
 
 
@@ -222,15 +227,15 @@ def picture_of(image: Image.Image, path: Path) -> Picture:
         raise UnusableImage(path, f"cannot be decoded: {first_line(error)}") from error
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, content: bytes | None = None) -> Image.Image:
     """Open without Pillow's own pixel limit, which refuses large photographs, and apply ours."""
-    if path.exists() and not path.is_file():  # a pipe or a device would be waited for
+    if content is None and path.exists() and not path.is_file():  # a pipe or a device would be waited for
         raise UnusableImage(path, "is no file, or a folder that cannot be read")
     _register_heif()
     with _pixel_limit:
         pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path)
+            image = Image.open(path if content is None else io.BytesIO(content))
         except FileNotFoundError as error:
             raise UnusableImage(path, "does not exist") from error
         except Image.UnidentifiedImageError as error:
@@ -265,25 +270,24 @@ def _register_heif() -> bool:
     return True
 
 
-def _check_png(path: Path) -> None:
+def _check_png(path: Path, file: IO[bytes]) -> None:
     """Refuse a PNG file in which the checksum of a chunk is wrong; Pillow does not look at those of the pixel data.
 
     Raises:
         UnusableImage: A checksum is wrong, or the file ends before its last chunk.
     """
-    with path.open("rb") as file:
-        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-            return  # Pillow took it for PNG all the same: it is the judge
-        kind = b""
-        while kind != b"IEND":
-            length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
-            content = file.read(length)
-            checksum = file.read(4)
-            if len(checksum) < 4:
-                raise UnusableImage(path, "cannot be decoded: the file ends before the picture does")
-            if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
-                name = "its pixel data" if kind == b"IDAT" else f"its chunk {kind.decode('ascii', 'replace')}"
-                raise UnusableImage(path, f"cannot be decoded: the checksum of {name} does not fit")
+    if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+        return  # Pillow took it for PNG all the same: it is the judge
+    kind = b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        content = file.read(length)
+        checksum = file.read(4)
+        if len(checksum) < 4:
+            raise UnusableImage(path, "cannot be decoded: the file ends before the picture does")
+        if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
+            name = "its pixel data" if kind == b"IDAT" else f"its chunk {kind.decode('ascii', 'replace')}"
+            raise UnusableImage(path, f"cannot be decoded: the checksum of {name} does not fit")
 
 
 def _orientation(image: Image.Image) -> int:

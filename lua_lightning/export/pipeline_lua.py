@@ -20,6 +20,7 @@ class LatentUpscalePipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "latent_upscaler->vae"
+    _exclude_from_cpu_offload = ("latent_upscaler",)  # from the sequential one: small, and its blocks share weights
 
     def __init__(self, vae: Any, latent_upscaler: Any) -> None:
         super().__init__()

@@ -25,5 +25,6 @@ TARGETS = {
     "diffusers": Target("a model that diffusers' AutoModel loads", "lua_lightning.export.diffusers"),
     "modular": Target("a step for diffusers' modular pipelines", "lua_lightning.export.modular"),
     "pipeline": Target("a diffusers pipeline of adapter and autoencoder", "lua_lightning.export.pipeline"),
+    "comfyui": Target("a file for ComfyUI's node Load LUA", "lua_lightning.export.comfyui"),
     "onnx": Target("ONNX graphs, one per scale, of any size", "lua_lightning.export.onnx"),
 }

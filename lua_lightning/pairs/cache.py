@@ -9,9 +9,10 @@ damaged or belongs to another cache is rebuilt. Several processes or machines ma
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,10 +26,9 @@ from lua_lightning.data_config import CacheConfig
 from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import append_json, write_json, write_tensors
-from lua_lightning.images import downscale, to_tensor, to_uint8
 from lua_lightning.locks import in_turn
 from lua_lightning.models.codec import LatentCodec
-from lua_lightning.pairs.crops import dihedral
+from lua_lightning.pairs.encoding import crop_images, encode_images
 from lua_lightning.pairs.photos import PhotoSet, Split, file_sha256
 from lua_lightning.pairs.plan import Crop, plan_crops
 
@@ -38,49 +38,7 @@ FORMAT = 1
 LEDGERS = "shards*.json*"  # what each process has written so far, with checksums: a line of JSON a shard
 ENTRY = ("file", "split", "pairs", "bytes", "sha256")  # what is noted of a shard
 MANIFEST = {"fingerprint": str, "codec": dict, "photos": list, "statistics": dict, "shards": list}
-SCALES = (2, 4)
 HELD_OUT: tuple[Split, ...] = ("val", "test")
-ENCODED_AT_ONCE = 16  # crops on an accelerator; a CPU gains nothing from more than one
-
-
-def encode_crops(
-    photos: PhotoSet,
-    crops: list[Crop],
-    codec: LatentCodec,
-    through: LatentCodec | None,
-    config: CacheConfig,
-    pixels: bool,
-) -> dict[str, Tensor]:
-    """Return the tensors of one shard: `hr`, `lr_x2`, `lr_x4`, `crop` and, with `pixels`, the 8-bit `image`.
-
-    Reduction and encoding run on the codec's device.
-    """
-    opened: tuple[tuple[int, int], Tensor] | None = None
-    images = []
-    for crop in crops:
-        if opened is None or opened[0] != (crop.photo, crop.reduction):
-            photo = to_tensor(photos.read(photos.photos[crop.photo]))
-            reduced = downscale(photo, crop.reduction) if crop.reduction > 1 else photo
-            opened = (crop.photo, crop.reduction), reduced
-        rows, columns = slice(crop.top, crop.top + config.crop_px), slice(crop.left, crop.left + config.crop_px)
-        images.append(dihedral(opened[1][..., rows, columns], crop.symmetry))
-    dtype = getattr(torch, config.dtype)
-    tensors: dict[str, list[Tensor]] = {"hr": [], "lr_x2": [], "lr_x4": []}
-    for start in range(0, len(images), batch := 1 if codec.device.type == "cpu" else ENCODED_AT_ONCE):
-        large = torch.cat(images[start : start + batch]).to(codec.device)
-        tensors["hr"].append(codec.encode(large).to("cpu", dtype))
-        for scale in SCALES:
-            small = downscale(large, scale, config.lr_kernel)
-            if through:
-                with torch.no_grad():
-                    small = through.decode(through.encode(small)).clamp(-1, 1)
-            tensors[f"lr_x{scale}"].append(codec.encode(small).to("cpu", dtype))
-    shard = {name: torch.cat(parts).contiguous() for name, parts in tensors.items()}
-    columns = 4 if config.reductions == [1] else 5  # shards of before there were reductions stay as they are
-    shard["crop"] = torch.tensor([astuple(crop)[:columns] for crop in crops])
-    if pixels:
-        shard["image"] = torch.stack([torch.from_numpy(to_uint8(image)).permute(2, 0, 1) for image in images])
-    return shard
 
 
 class PairCache:
@@ -121,7 +79,7 @@ def settings_of(config: CacheConfig, through: LatentCodec | None, photos: PhotoS
     The bound of the held-out photographs is among them only where it leaves some out, and reductions and the kernel
     only where they are not the default, so that caches made before there were such settings are still found.
     """
-    named = ["folder", "codec", "through", "verify"]
+    named = ["folder", "codec", "through", "verify", "workers"]
     named += [name for name in ("reductions", "lr_kernel") if getattr(config, name) == getattr(CacheConfig(), name)]
     if all(len(photos.split(split)) <= config.held_out_photos for split in HELD_OUT):
         named.append("held_out_photos")
@@ -175,10 +133,17 @@ class _Build:
             task = progress.add_task(
                 f"encoding with {self.codec.source}", total=sum(len(crops) for *_, crops in shards)
             )
+            missing = []
             for split, name, crops in shards:
-                if not (name in known and _is_sound(self.folder, known[name], self.fingerprint, self.config.verify)):
-                    append_json(ledger, _write_shard(self, name, split, crops))
-                progress.advance(task, len(crops))
+                if name in known and _is_sound(self.folder, known[name], self.fingerprint, self.config.verify):
+                    progress.advance(task, len(crops))
+                else:
+                    missing.append((split, name, crops))
+            everything = chain.from_iterable(crops for *_, crops in missing)
+            with crop_images(self.photos, everything, self.config) as images:
+                for split, name, crops in missing:
+                    append_json(ledger, _write_shard(self, name, split, crops, images))
+                    progress.advance(task, len(crops))
 
     def sound(self) -> "PairCache | None":
         """Return the cache when it is closed and every shard of it is sound."""
@@ -277,9 +242,9 @@ def _encode_and_close(build: _Build) -> PairCache:
     return PairCache(folder)
 
 
-def _write_shard(build: _Build, name: str, split: str, crops: list[Crop]) -> dict[str, Any]:
+def _write_shard(build: _Build, name: str, split: str, crops: list[Crop], images: Iterator[Tensor]) -> dict[str, Any]:
     path, pixels = build.folder / name, split != "train" or build.config.train_pixels
-    tensors = encode_crops(build.photos, crops, build.codec, build.through, build.config, pixels=pixels)
+    tensors = encode_images(images, crops, build.codec, build.through, build.config, pixels)
     write_tensors(path, tensors, {"fingerprint": build.fingerprint})
     return {
         "file": path.name,

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lua_lightning.errors import UserError
-from lua_lightning.pairs.cache import SCALES, PairCache
+from lua_lightning.pairs.cache import PairCache
+from lua_lightning.pairs.encoding import SCALES
 
 OPEN_SHARDS = 256  # by each process that reads; a system may allow no more than 65,530 mapped files in one
 

@@ -15,7 +15,8 @@ import numpy as np
 from lua_lightning.checkout import of_checkout
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_text
-from lua_lightning.pictures import read_image
+from lua_lightning.pairs.places import Place
+from lua_lightning.pictures import read_image, read_picture
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -38,6 +39,8 @@ class Photo:
         split: `train`; `val`, watched during training and used to choose settings; or `test`, for reported numbers.
         reduced_by: Original side / stored side; 1.0 where the photograph was sharp enough as it came.
         softness: PSNR in dB that bicubic alone reaches on the stored file's most detailed quarter; lower is sharper.
+        place: Where the original lies that is read, and reduced, anew each time; None where a PNG is stored. `file` is
+            a name then, and `sha256` the hash of the original and of the size that it is reduced to.
     """
 
     file: str
@@ -51,6 +54,18 @@ class Photo:
     split: Split
     reduced_by: float
     softness: float
+    place: Place | None = None
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> "Photo":
+        """Return what an entry of a manifest describes."""
+        given = {"place": None, **facts}
+        return cls(**{**given, "place": given["place"] and Place(**given["place"])})
+
+    def entry(self) -> dict[str, Any]:
+        """Return its entry in a manifest."""
+        facts = asdict(self)
+        return facts if self.place else {name: fact for name, fact in facts.items() if name != "place"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ class PhotoSet:
             version = content["format_version"]
             if version != FORMAT_VERSION:
                 raise UserError(f"{manifest} has format version {version}, this code reads {FORMAT_VERSION}: {mend}")
-            photos = tuple(Photo(**photo) for photo in content["images"])
+            photos = tuple(Photo.of(photo) for photo in content["images"])
             skipped = tuple(Skipped(**image) for image in content["skipped"])
             found = cls(folder, content["recipe"], content["settings"], photos, skipped)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -107,8 +122,11 @@ class PhotoSet:
             wrong = _problem(photo) or (f"the file {photo.file} twice" if names[photo.file] > 1 else None)
             if wrong:
                 raise UserError(f"{manifest} has {wrong} (image {number}): {_again(found)}")
-            if not found.path(photo).is_file():
+            if photo.place is None and not found.path(photo).is_file():
                 raise UserError(f"{found.path(photo)} is missing, though {manifest} lists it: {_again(found)}")
+        for archive in sorted({photo.place.archive for photo in photos if photo.place}):
+            if not Path(archive).exists():
+                raise UserError(f"{archive} is missing, where {manifest} says that photographs lie: {_again(found)}")
         for split in ("train", "val"):
             if not found.split(split):
                 raise UserError(f"{folder} has no photograph in its split {split!r}: {_again(found)} and more images")
@@ -120,7 +138,7 @@ class PhotoSet:
             "format_version": FORMAT_VERSION,
             "recipe": self.recipe,
             "settings": self.settings,
-            "images": [asdict(photo) for photo in self.photos],
+            "images": [photo.entry() for photo in self.photos],
             "skipped": [asdict(image) for image in self.skipped],
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -128,16 +146,16 @@ class PhotoSet:
         write_text(self.folder / MANIFEST_NAME, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
     def path(self, photo: Photo) -> Path:
-        """Return where `photo` is stored."""
+        """Return where `photo` is stored, or what errors call it where it lies elsewhere."""
         return self.folder / photo.file
 
     def read(self, photo: Photo) -> np.ndarray:
         """Return a photograph as uint8 RGB, (height, width, 3).
 
         Raises:
-            UserError: The file cannot be read, or has another size than the manifest says.
+            UserError: The file cannot be read, has another size than the manifest says, or has changed where it lies.
         """
-        image = read_image(self.path(photo))
+        image = self._read_in_place(photo, photo.place) if photo.place else read_image(self.path(photo))
         if image.shape[:2] != (photo.height, photo.width):
             height, width = image.shape[:2]
             raise UserError(
@@ -145,6 +163,22 @@ class PhotoSet:
                 f"{photo.height}: {_again(self)}"
             )
         return image
+
+    def _read_in_place(self, photo: Photo, place: Place) -> np.ndarray:
+        """Return what the PNG file would hold if there was one: the original, reduced where it was not sharp."""
+        content = place.read()
+        if hashlib.sha256(content).hexdigest() != photo.source_sha256:
+            raise UserError(f"{place} is not the picture that {MANIFEST_NAME} describes: {_again(self)}")
+        image = read_picture(self.path(photo), content).on_white()
+        if photo.reduced_by == 1:
+            return image
+        from lua_lightning.images import (
+            resize,
+            to_tensor,
+            to_uint8,
+        )  # a manifest alone need not wait for PyTorch
+
+        return to_uint8(resize(to_tensor(image), (photo.height, photo.width)))
 
     def split(self, name: Split) -> tuple[Photo, ...]:
         """Return the photographs of one split."""
@@ -163,6 +197,9 @@ class PhotoSet:
             UserError: A file is missing or differs; the sentence names it.
         """
         for photo in self.photos:
+            if photo.place:
+                self._read_in_place(photo, photo.place)
+                continue
             path = self.path(photo)
             if not path.is_file() or file_sha256(path) != photo.sha256:
                 raise UserError(f"{path} is not the file that {MANIFEST_NAME} describes: {_again(self)}")
@@ -187,6 +224,9 @@ def _problem(photo: Photo) -> str | None:
         value = getattr(photo, name)
         if type(value) not in (int, float) or not math.isfinite(value):
             return f"a {name} that is no number"
+    place = photo.place
+    if place and not (isinstance(place.archive, str) and type(place.start) is type(place.length) is int):
+        return f"the place {place!r}, which is none"
     if photo.split not in get_args(Split):
         return f"the split {photo.split!r}, which is none of {', '.join(get_args(Split))}"
     return None

@@ -3,11 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import torch
 
 from lua_lightning.data_config import CacheConfig
 from lua_lightning.images import downscale, to_tensor
+from lua_lightning.pairs.ahead import ahead
 from lua_lightning.pairs.crops import draw_apart, draw_positions, grid_positions
 from lua_lightning.pairs.photos import Photo, PhotoSet, Split
 
@@ -30,20 +33,25 @@ def plan_crops(photos: PhotoSet, split: Split, config: CacheConfig) -> Iterator[
             photos, split, config.crop_px, config.held_out_crops_per_photo, config.seed, config.held_out_photos
         )
         return
-    for index, photo in _large_enough(photos, split, config.crop_px):
-        if config.sampling == "grid":
-            positions = grid_positions(photo.height, photo.width, config.crop_px)
-            yield from (Crop(index, top, left, 0) for top, left in positions)
-            continue
-        image, generator = to_tensor(photos.read(photo)), _generator(config.seed, photo)
-        fitting = [by for by in config.reductions if min(photo.width, photo.height) // by >= config.crop_px] or [1]
-        for number, reduction in enumerate(fitting):
-            count = len(range(number, config.crops_per_photo, len(fitting)))
-            reduced = downscale(image, reduction) if reduction > 1 else image
-            positions = draw_positions(reduced, config.crop_px, count, generator) if count else []
-            symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
-            for (top, left), symmetry in zip(positions, symmetries, strict=True):
-                yield Crop(index, top, left, symmetry, reduction)
+    chosen = _large_enough(photos, split, config.crop_px)
+    yield from chain.from_iterable(ahead(partial(_training_crops, photos, config), chosen, config.workers))
+
+
+def _training_crops(photos: PhotoSet, config: CacheConfig, chosen: tuple[int, Photo]) -> list[Crop]:
+    """Return the crops of one photograph to train on."""
+    index, photo = chosen
+    if config.sampling == "grid":
+        return [Crop(index, *place, 0) for place in grid_positions(photo.height, photo.width, config.crop_px)]
+    image, generator = to_tensor(photos.read(photo)), _generator(config.seed, photo)
+    fitting = [by for by in config.reductions if min(photo.width, photo.height) // by >= config.crop_px] or [1]
+    found = []
+    for number, reduction in enumerate(fitting):
+        count = len(range(number, config.crops_per_photo, len(fitting)))
+        reduced = downscale(image, reduction) if reduction > 1 else image
+        positions = draw_positions(reduced, config.crop_px, count, generator) if count else []
+        symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
+        found += [Crop(index, *place, own, reduction) for place, own in zip(positions, symmetries, strict=True)]
+    return found
 
 
 def held_out_crops(

@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re
 def test_the_page_shows_every_target():
     exports = [line for line in shell_lines(PAGE) if line.startswith("lua-lightning export")]
     assert [shlex.split(line)[3] for line in exports] == list(TARGETS)
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 @pytest.mark.slow

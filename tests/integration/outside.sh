@@ -57,7 +57,7 @@ say "the README's Python"
 "$PYTHON" "$ROOT/tests/integration/snippets.py" "$ROOT/README.md"
 
 say "exports"
-for target in diffusers modular pipeline onnx; do
+for target in diffusers modular pipeline comfyui onnx; do
 	"$RUN" export lua-tiny-d16 $target --out "exported/$target" > "$target.json"
 done
 "$PYTHON" "$ROOT/tests/integration/snippets.py" "$ROOT/docs/integrations.md"

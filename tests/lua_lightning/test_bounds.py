@@ -14,7 +14,7 @@ from lua_lightning.bounds import Each, File, Matching, Multiple, Name, Odd, OneO
 from lua_lightning.config import DEVICES, CacheConfig, NetworkConfig, OptimConfig, RunConfig, load_config
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import HEADS, SIZES, SKIPS
-from lua_lightning.pairs.cache import SCALES
+from lua_lightning.pairs.encoding import SCALES
 from lua_lightning.sweeps.plan import SweepConfig, VariantConfig
 from lua_lightning.sweeps.search import SearchConfig
 from lua_lightning.training.chain import ChainConfig, StageConfig

@@ -68,7 +68,7 @@ def test_every_example_is_a_command_line_that_parses():
         ("upscale", [*zoo_adapters(), *zoo_autoencoders(), *KNOWN]),
         ("evaluate", [*zoo_adapters(), "val", "test"]),
         ("compare", ["val", "test"]),
-        ("export", [*zoo_adapters(), "diffusers", "modular", "pipeline", "onnx"]),
+        ("export", [*zoo_adapters(), "diffusers", "modular", "pipeline", "comfyui", "onnx"]),
         ("generate", [*GENERATORS, *zoo_adapters(), "demofusion", "lua-refine"]),
         ("sweep", ["local", "slurm", "experiments/sweeps/losses.yaml"]),
         ("chain", ["experiments/chains/full.yaml"]),

@@ -1,6 +1,5 @@
 """`UpscaledPipeline` is called as the pipeline that it wraps: at scale 1 it returns what that pipeline returns."""
 
-import accelerate
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,7 @@ from PIL import Image
 from lua_lightning.errors import UserError
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.pipeline import UpscaledPipeline
-from tests.lua_lightning.generators.pipelines import CLASSES, pipeline
+from tests.lua_lightning.generators.pipelines import CLASSES, cpu_as_accelerator, pipeline
 from tests.lua_lightning.models.autoencoders import build
 
 SIZE = {"height": 64, "width": 96}
@@ -144,20 +143,34 @@ def test_tiles_and_slices_of_the_autoencoder_stay_as_the_user_set_them(name, ide
     assert [weight.requires_grad for weight in pipe.vae.parameters()] == training
 
 
-@pytest.mark.parametrize("sequential", [False, True])
-def test_offloaded_pipelines_keep_their_hooks(sequential, identity):
-    pipe = pipeline("StableDiffusionXLPipeline")
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_offloaded_pipelines_keep_their_hooks(name, offload, identity, monkeypatch):
+    cpu_as_accelerator(monkeypatch)
+    pipe = pipeline(name)
     right, _ = outcome(pipe, prompt="a lake", **SIZE, **SHORT)
-    if sequential:  # each weight is on `meta` until its layer computes
-        accelerate.cpu_offload(pipe.vae, torch.device("cpu"))
-        assert next(pipe.vae.parameters()).device.type == "meta"
+    if offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device="cpu")
+        assert {weight.device.type for weight in pipe.vae.parameters()} == {"meta"}
     else:
         pipe.enable_model_cpu_offload(device="cpu")
-    hooks = [hasattr(module, "_hf_hook") for module in pipe.vae.modules()]
+    parts = [
+        module for part in pipe.components.values() if isinstance(part, torch.nn.Module) for module in part.modules()
+    ]
+    hooks, homes = [hasattr(module, "_hf_hook") for module in parts], [where(module) for module in parts]
     assert any(hooks)
-    ours, _ = outcome(UpscaledPipeline(pipe, identity, 1), prompt="a lake", **SIZE, **SHORT)
+    upscaled = UpscaledPipeline(pipe, identity, 1)
+    ours, _ = outcome(upscaled, prompt="a lake", **SIZE, **SHORT)
     assert np.abs(ours - right).max() <= 1.01 / 255
-    assert [hasattr(module, "_hf_hook") for module in pipe.vae.modules()] == hooks
+    again, _ = outcome(upscaled, prompt="a lake", **SIZE, **SHORT)  # nothing was left behind by the first call
+    assert np.array_equal(again, ours)
+    assert [hasattr(module, "_hf_hook") for module in parts] == hooks
+    assert [where(module) for module in parts] == homes
+    assert {weight.device.type for weight in identity.parameters()} == {"cpu"}
+
+
+def where(module: torch.nn.Module) -> list[str]:
+    return [weight.device.type for weight in module.parameters(recurse=False)]
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -176,6 +176,9 @@ def test_what_cannot_be_exported_is_told_in_a_sentence(tmp_path, capsys):
         (["lsr-tiny-d16", "diffusers"], "liif head"),
         (["swinir-tiny", "modular"], "enlarges pixels"),
         ([nameless, "pipeline"], "--codec"),
+        ([nameless, "comfyui"], "--codec"),
+        ([nameless, "comfyui", "--codec", "tiny-d16"], "choose a codec"),
+        (["lsr-tiny-d16", "comfyui"], "liif head"),
         ([nameless, "pipeline", "--codec", "tiny-d16"], "choose a codec"),
         (["/nowhere", "onnx"], "/nowhere"),
     ):

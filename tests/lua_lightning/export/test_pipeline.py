@@ -13,6 +13,7 @@ from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pipeline import upscale_latents
 from tests.lua_lightning.export.conftest import TINY
 from tests.lua_lightning.export.modular_pipelines import qwen_image
+from tests.lua_lightning.generators.pipelines import cpu_as_accelerator
 from tests.lua_lightning.models.adapters import noise, small_adapter
 from tests.lua_lightning.models.autoencoders import build
 
@@ -77,3 +78,18 @@ def test_an_autoencoder_that_diffusers_has_not_is_refused(tmp_path, monkeypatch)
     small_adapter(**{**TINY, "channels": 3}, downscale=1).save_pretrained(tmp_path / "adapter")
     with pytest.raises(UserError, match="none of diffusers"):
         export(find_subject(str(tmp_path / "adapter"), "you/lua", codec="rgb"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_an_offloaded_pipeline_makes_the_same_images(exported, offload, monkeypatch):
+    cpu_as_accelerator(monkeypatch)
+    pipe, latents = exported[0], noise(1, 4, 8, 6)
+    right = pipe(latents=latents, output_type="pt").images
+    getattr(pipe, f"enable_{offload}_cpu_offload")(device="cpu")
+    try:
+        for _ in range(2):
+            found = pipe(latents=latents, output_type="pt").images
+            torch.testing.assert_close(found, right, atol=1e-5, rtol=0)
+        assert ({weight.device.type for weight in pipe.vae.parameters()} == {"meta"}) == (offload == "sequential")
+    finally:
+        pipe.remove_all_hooks()

@@ -1,5 +1,6 @@
 """Small pipelines of diffusers' real classes, with random weights."""
 
+import accelerate
 import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
@@ -192,3 +193,14 @@ def pipeline(name):
         if isinstance(part, torch.nn.Module):
             part.eval()
     return pipe
+
+
+def cpu_as_accelerator(monkeypatch):
+    """Let pipelines offload from the CPU, as from a GPU: each weight waits on `meta` until its layer computes.
+
+    Diffusers names the device "cpu:0", which accelerate does not take for the one that tensors say they are on.
+    """
+    offload = accelerate.cpu_offload
+    monkeypatch.setattr(
+        accelerate, "cpu_offload", lambda model, _, **settings: offload(model, torch.device("cpu"), **settings)
+    )

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from lua_lightning.images import downscale, read_image, to_tensor, to_uint8
-from lua_lightning.pairs.cache import encode_crops, settings_of
+from lua_lightning.pairs.cache import settings_of
 from lua_lightning.pairs.crops import detail_map, dihedral, draw_apart, draw_positions, grid_positions
+from lua_lightning.pairs.encoding import encode_crops
 from lua_lightning.pairs.photos import PhotoSet
 from lua_lightning.pairs.plan import plan_crops
 
