@@ -10,7 +10,7 @@ from typing import Any
 
 from baselines.contract import Method, World
 from baselines.registry import METHODS, build_method, method_class
-from benchmarks.config import WHERE, BenchConfig, profile_of
+from benchmarks.config import LATER, WHERE, BenchConfig, profile_of
 from benchmarks.prompts import read_prompts
 from benchmarks.protocol import CROP_PX, CROP_SEED, VERSION, patch_px
 from lua_lightning.bounds import check
@@ -145,7 +145,7 @@ def resolve(config: BenchConfig) -> Benchmark:
 
 def folder_of(config: BenchConfig) -> Path:
     """Return the folder of a benchmark: the same settings go on in the same place."""
-    settings = {key: value for key, value in asdict(config).items() if key not in WHERE}
+    settings = {key: value for key, value in asdict(config).items() if key not in WHERE and (value or key not in LATER)}
     mark = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode()).hexdigest()[:8]
     return Path(config.out) / f"{config.size}-{Path(config.generator).name}-{mark}"
 

@@ -44,6 +44,10 @@ class BenchConfig:
     """Local file of the Inception weights; the one that `make inception` fetches by default."""
     clip: Annotated[str | None, File()] = None
     """Local file of the CLIP weights; the ones that `make clip` fetches by default."""
+    dinov2: Annotated[str | None, Text()] = None
+    """Local folder of DINOv2 ViT-L/14, as transformers writes it; the one that `make dinov2` fetches by default."""
+    clip_large: Annotated[str | None, Text()] = None
+    """Local folder of CLIP ViT-L/14 at 336 px, likewise; the one that `make clip-large` fetches by default."""
     devices: Annotated[int, Within(1, 1024)] = 1
     """Processes on this machine, one per GPU; with torchrun as many as it starts."""
     num_nodes: Annotated[int, Within(1, 10_000)] = 1
@@ -54,6 +58,7 @@ class BenchConfig:
     """Name of the MLflow experiment."""
 
 
+LATER = ("dinov2", "clip_large")  # settings that came later: at their defaults they change no folder
 WHERE = ("out", "experiment", "devices", "num_nodes")  # settings that no result depends on
 
 

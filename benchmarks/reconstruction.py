@@ -12,6 +12,7 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.failures import Failures
 from benchmarks.protocol import CROP_PX
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation.fidelity import PAIRED
 from lua_lightning.evaluation.intervals import CropScores, read_scores, write_scores
 from lua_lightning.evaluation.perceptual import available
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
@@ -28,11 +29,13 @@ def scores_path(benchmark: Benchmark, name: str) -> Path:
 
 
 def _stored(path: Path) -> list[CropScores] | None:
-    """Return stored scores, None where there are none or they are damaged."""
+    """Return stored scores, None where there are none, they are damaged, or lack a metric that can be computed now."""
     try:
-        return read_scores(path)
+        scores = read_scores(path)
     except UserError:
         return None
+    wanted = {*PAIRED, *(distance.name for distance in available())}
+    return scores if wanted <= scores[0].values.keys() else None
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ FACTS: dict[str, type] = {
 }  # fmt: skip
 TRACKS = ("reconstruction", "generation")
 BOUNDS = {"psnr": (0, 100), "ssim": (-1, 1), "clip": (-1, 1), "win_rate": (0, 1)}  # others: from 0, but for these
-SIGNED = ("recovery", "kid", "patch-kid", "preference")
+SIGNED = ("recovery", "kid", "patch-kid", "preference", "hpsv3")
 TOLERANCE = 1e-3  # of a recovery that is computed again
 
 
