@@ -10,6 +10,7 @@ from torch import Tensor
 from baselines.contract import Start, World
 from benchmarks.benchmark import Benchmark
 from benchmarks.failures import Failures
+from benchmarks.finished import PHOTOGRAPH, SHOWN_CROPS, crop_path
 from benchmarks.protocol import CROP_PX
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.fidelity import PAIRED
@@ -17,7 +18,7 @@ from lua_lightning.evaluation.intervals import CropScores, read_scores, write_sc
 from lua_lightning.evaluation.perceptual import available
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import image_scores
-from lua_lightning.images import downscale, resize, to_tensor
+from lua_lightning.images import downscale, resize, to_tensor, write_image
 from lua_lightning.models.pretrained import weights_mark
 from lua_lightning.pairs.plan import Crop
 
@@ -55,7 +56,7 @@ def score_methods(benchmark: Benchmark, world: World) -> dict[str, list[CropScor
         path = scores_path(benchmark, name)
         try:
             scores = [
-                CropScores(number, crops[number].photo, _scores(enlarged(benchmark, world, name, image), image))
+                CropScores(number, crops[number].photo, _scored(benchmark, world, name, number, image))
                 for number, image in enumerate(images)
             ]
         except Exception as error:  # one method's failure is one row's
@@ -93,7 +94,12 @@ def enlarged(benchmark: Benchmark, world: World, name: str, image: Tensor) -> Te
     return benchmark.method(name, world).run(start, CROP_PX).image.cpu()
 
 
-def _scores(output: Tensor, image: Tensor) -> dict[str, float]:
+def _scored(benchmark: Benchmark, world: World, name: str, number: int, image: Tensor) -> dict[str, float]:
+    """Return the scores of a row on a crop; the first crops are stored for the report to show."""
+    output = enlarged(benchmark, world, name, image)
+    if number < SHOWN_CROPS:
+        for shown, own in ((name, output), (PHOTOGRAPH, image)):
+            write_image(crop_path(benchmark.folder, shown, number), own.clamp(-1, 1))
     return {metric: float(value) for metric, value in image_scores(output, image, available()).items()}
 
 

@@ -1,44 +1,27 @@
 """What a benchmark shows: a Markdown table, a plot of fidelity against seconds, and one HTML file with everything."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogFormatter
 from rich.console import Console
 
-from baselines.clock import PHASES
-from benchmarks.pages import embedded, file_uri, jpeg_uri
+from benchmarks.finished import crops_of
+from benchmarks.report_page import COST, columns_of, page, reasons
 from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import label_of, metric_of
-from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
+from lua_lightning.evaluation.rows import LUA
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.files import replacing, write_json, write_text
-from lua_lightning.pictures import read_image
 
-PAGE = Path(__file__).parent / "report.template.html"
-SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
 PLOTTED = ("psnr", EFFNET, "patch-kid/effnet-lite0")  # the first that both a time and a value are known of
-PLOT = "Fidelity against seconds per image, with intervals and the Pareto front"
-NO_PLOT = "<p>No method has both a time and a metric of images.</p>"
-COST = ("seconds", "peak_memory_mib")  # metrics that the generation track has beside those of its images
-
-
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the metrics that any of the rows has a value of, in the order of their appearance."""
-    names: dict[str, None] = {}
-    for row in rows:
-        for name, entry in row["metrics"].items():
-            if "value" in entry:
-                names[name] = None
-    return list(names)
 
 
 def cell(row: Mapping[str, Any], name: str, interval: bool = True) -> str:
@@ -92,16 +75,6 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def reasons(results: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is missing, methods and metrics by their label, with the reason."""
-    found = dict(results["failures"])
-    for row in results["rows"]:
-        for name, entry in row["metrics"].items():
-            if "unavailable" in entry:
-                found[label_of(name, unit=False)] = entry["unavailable"]
-    return found
-
-
 def pareto(points: Sequence[tuple[float, float]], higher: bool) -> list[int]:
     """Return which points (seconds, fidelity) no other one beats in both, by rising seconds."""
     gains = [value if higher else -value for _, value in points]
@@ -139,6 +112,13 @@ def joined(results: Mapping[str, Any], metric: str) -> list[Point]:
     return points
 
 
+class PlainTicks(LogFormatter):
+    """Numbers on a logarithmic axis as a person writes them: 0.8, not 8 x 10^-1."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ignore
     """Return the plot of `metric` against seconds per image, with intervals and the Pareto front."""
     points = joined(results, metric)
@@ -157,6 +137,8 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     better = "higher" if higher else "lower"
     label = f"{label_of(metric)} ({better} is better)"
     axes.set(xscale="log", xlabel=f"{label_of('seconds')} per image", ylabel=label)
+    for place in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        place(PlainTicks(minor_thresholds=(2, 0.5)))
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     figure.tight_layout()
@@ -178,52 +160,6 @@ def write_plot(figure: plt.Figure, *paths: Path) -> None:  # pyright: ignore
     plt.close(figure)
 
 
-def shown_metric(name: str) -> dict[str, Any]:
-    """Return what the page needs to print a metric."""
-    metric = metric_of(name)
-    return {
-        "label": label_of(name),
-        "higher": metric.higher_is_better,
-        "digits": metric.digits,
-        "factor": metric.factor,
-        "source": metric.source,
-    }
-
-
-def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figure: Path | None) -> str:
-    """Return the HTML file: it needs no network and no other file.
-
-    Args:
-        results: As `results.json` holds them.
-        images: Files of each method, in the order of prompts.
-        figure: PNG or SVG file of the plot; None where no method has both a time and a plotted metric.
-    """
-    tables = []
-    for track in ("reconstruction", "generation"):
-        rows = [row for row in results["rows"] if row["track"] == track]
-        tables.append({"track": track, "columns": columns_of(rows), "rows": rows})
-    content = {
-        "tables": tables,
-        "metrics": {name: shown_metric(name) for table in tables for name in (*table["columns"], *COST)},
-        "about": {row["method"]: row_of(row["method"]).about for row in results["rows"]},
-        "start": [LATENT_BICUBIC, LUA],
-        "phases": PHASES,
-        "prompts": results["prompts"][:SHOWN_PROMPTS],
-        "images": {
-            name: [jpeg_uri(read_image(path)) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()
-        },
-        "unavailable": reasons(results),
-        "votes": results.get("votes"),
-    }
-    facts = {key: results[key] for key in ("protocol", "commit", "device", "generator", "size", "remark")}
-    return Template(PAGE.read_text()).substitute(
-        title=html.escape(f"{results['size']} px with {results['generator']}"),
-        facts=" · ".join(f"<b>{html.escape(key)}</b> {html.escape(str(value))}" for key, value in facts.items()),
-        figure=f'<img src="{file_uri(figure)}" alt="{PLOT}" style="max-width:100%">' if figure else NO_PLOT,
-        data=embedded(content),
-    )
-
-
 def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, Path]:
     """Write results, table, plot and page into a benchmark's folder, and return where they are."""
     paths = {
@@ -237,7 +173,8 @@ def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]
     metric = next((name for name in PLOTTED if joined(results, name)), None)
     if metric:
         write_plot(plot(results, metric), paths["plot"], paths["plot_svg"])
-    write_text(paths["report"], page(results, images, paths["plot_svg"] if metric else None))
+    figure = paths["plot_svg"] if metric else None
+    write_text(paths["report"], page(results, images, figure, crops_of(folder, results)))
     write_json(paths["results"], results)
     return paths
 

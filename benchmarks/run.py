@@ -23,7 +23,7 @@ from benchmarks.protocol import VERSION
 from benchmarks.reconstruction import score_methods
 from benchmarks.recording import log_inputs, parent_tracker, record
 from benchmarks.report import print_card, write_report
-from benchmarks.scoring import differences_to_lua, generation_rows, reconstruction_rows
+from benchmarks.scoring import all_differences, differences_to_lua, generation_rows, reconstruction_rows
 from benchmarks.shares import Shares
 from lua_lightning.config import load_config
 from lua_lightning.environment import run_info
@@ -93,6 +93,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
         "config": asdict(benchmark.config),
         "failures": Failures(benchmark.folder).reasons(),
         "differences": differences_to_lua(scores),
+        "pairs": all_differences(scores),
         "rows": rows,
     }
     return with_votes(results, benchmark.folder), images

@@ -224,6 +224,18 @@ def differences(rows: dict[str, list[CropScores]], one: str, other: str) -> dict
     return {metric: found[f"x/{metric}"] for metric in keys_of("pairs") if f"x/{metric}" in found}
 
 
+def all_differences(rows: dict[str, list[CropScores]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return each row minus each later one in every paired metric, with intervals, by their names."""
+    names = [*rows]
+    return {
+        one: {
+            other: {metric: own.entry() for metric, own in differences(rows, one, other).items()}
+            for other in names[place + 1 :]
+        }
+        for place, one in enumerate(names[:-1])
+    }
+
+
 def verdict(metric: str, difference: Estimate) -> str:
     """Return `better`, `worse`, or `no clear difference` where the interval holds zero or there is none."""
     if not difference.clear:

@@ -5,7 +5,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.report import COST, cell, columns_of, cost, cost_values
+from benchmarks.report import cell, cost, cost_values
+from benchmarks.report_page import COST, columns_of
 from lua_lightning.errors import unknown_name
 from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.evaluation.registry import label_of, metric_of
