@@ -69,6 +69,9 @@ def markdown(results: Mapping[str, Any]) -> str:
             for method, own in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))
+    facts = lines(results.get("fairness", {}))
+    if facts:
+        blocks.append("Fairness audit:\n" + "\n".join(f"- {name}: {text}" for name, text in facts))
     missing = reasons(results)
     if missing:
         blocks.append("Unavailable:\n" + "\n".join(f"- {name}: {reason}" for name, reason in missing.items()))

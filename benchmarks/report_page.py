@@ -7,6 +7,7 @@ from string import Template
 from typing import Any
 
 from baselines.clock import PHASES
+from benchmarks.fairness import lines
 from benchmarks.finished import SHOWN_CROPS
 from benchmarks.pages import embedded, file_uri, jpeg_uri
 from benchmarks.protocol import SCORED
@@ -102,9 +103,10 @@ def page(
         "crops": _uris(crops, SHOWN_CROPS),
         "unavailable": reasons(results),
         "votes": results.get("votes"),
-        "fairness": [],
+        "fairness": lines(results.get("fairness", {})),
     }
     facts = {key: results[key] for key in ("protocol", "commit", "device", "generator", "size", "remark")}
+    facts["commit"] = str(facts["commit"])[:12]
     plot = f'<img class="plot" src="{file_uri(figure)}" alt="{PLOT}">' if figure else NO_PLOT
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"{results['size']} px with {results['generator']}"),

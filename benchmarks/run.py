@@ -17,6 +17,7 @@ from benchmarks.benchmark import Benchmark, resolve
 from benchmarks.config import BenchConfig
 from benchmarks.estimate import announce
 from benchmarks.failures import Failures
+from benchmarks.fairness import audit
 from benchmarks.finished import with_votes
 from benchmarks.generation import make_images, missing_methods, paths_of, records_of
 from benchmarks.protocol import VERSION
@@ -94,6 +95,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
         "failures": Failures(benchmark.folder).reasons(),
         "differences": differences_to_lua(scores),
         "pairs": all_differences(scores),
+        "fairness": audit(benchmark, records, rows, world.device),
         "rows": rows,
     }
     return with_votes(results, benchmark.folder), images

@@ -11,6 +11,7 @@ from benchmarks import generation
 from benchmarks.__main__ import main
 from benchmarks.benchmark import resolve
 from benchmarks.config import BenchConfig
+from benchmarks.finished import crops_of
 from benchmarks.store import image_path
 from lua_lightning.config import load_config
 from lua_lightning.generators.catalogue import GENERATORS
@@ -78,6 +79,21 @@ def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert {"generate", "upscale", "decode", "total"} == set(generated["seconds"])
     assert "note" in generated["metrics"]["fid/effnet-lite0"]
     assert set(generated["metrics"]["kid/effnet-lite0"]) == {"value"}  # two images give no interval
+    assert content["pairs"]["latent-bicubic"]["lua"]["psnr"]["value"] == pytest.approx(-difference["value"])
+    fair = content["fairness"]
+    assert fair["start"]["same_prompts_and_seeds"]
+    assert fair["start"]["from_the_same_latents"] == ["latent-bicubic", "lua"]
+    assert fair["warm_ups"] == {"latent-bicubic": [1], "lua": [1]}
+    assert fair["seconds"]["sampled_once_for_all"]["lua"] == ["generate"]
+    assert fair["precision"]["adapter"] == "float32"
+    assert fair["threads"] == [content["threads"]]
+    assert fair["devices"] == [content["device"]]
+    assert fair["images"]["generation"] == {"latent-bicubic": 2, "lua": 2}
+    assert (fair["near_duplicates"]["train"], fair["near_duplicates"]["judged"]) == (1, 2)
+    shown = crops_of(Path(line["results"]).parent, content)
+    assert {name: len(files) for name, files in shown.items()} == dict.fromkeys(
+        ("ceiling", "photo-bicubic", "latent-bicubic", "lua", "photograph"), 2
+    )
     assert Path(line["report"]).stat().st_size > 50_000
     client = mlflow.MlflowClient()
     parent = client.get_run(line["run_id"])
