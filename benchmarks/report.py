@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogFormatter
 from rich.console import Console
 
+from benchmarks.fairness import told
 from benchmarks.finished import crops_of
 from benchmarks.report_page import COST, columns_of, page, reasons
 from lua_lightning.evaluation.intervals import Estimate
@@ -69,7 +70,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             for method, own in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))
-    facts = lines(results.get("fairness", {}))
+    facts = told(results.get("fairness", {}))
     if facts:
         blocks.append("Fairness audit:\n" + "\n".join(f"- {name}: {text}" for name, text in facts))
     missing = reasons(results)

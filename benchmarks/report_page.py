@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from baselines.clock import PHASES
-from benchmarks.fairness import lines
+from benchmarks.fairness import told
 from benchmarks.finished import SHOWN_CROPS
 from benchmarks.pages import embedded, file_uri, jpeg_uri
 from benchmarks.protocol import SCORED
@@ -103,7 +103,7 @@ def page(
         "crops": _uris(crops, SHOWN_CROPS),
         "unavailable": reasons(results),
         "votes": results.get("votes"),
-        "fairness": lines(results.get("fairness", {})),
+        "fairness": told(results.get("fairness", {})),
     }
     facts = {key: results[key] for key in ("protocol", "commit", "device", "generator", "size", "remark")}
     facts["commit"] = str(facts["commit"])[:12]

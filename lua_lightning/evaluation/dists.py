@@ -27,6 +27,8 @@ class Dists(nn.Module):
 
     def __init__(self, layers: nn.Sequential, alpha: Tensor, beta: Tensor) -> None:
         super().__init__()
+        self.alpha: Tensor
+        self.beta: Tensor
         begins = (0, *ENDS[:-1])
         self.stages = nn.ModuleList(
             nn.Sequential(*[_l2_pool(layer) for layer in list(layers)[begin:end]])

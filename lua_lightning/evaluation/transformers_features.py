@@ -33,7 +33,8 @@ def dinov2(folder: Path | None = None, device: str = "cpu") -> FeatureNetwork:
     from transformers import Dinov2Config, Dinov2Model
 
     weights = _weights("dinov2-vitl14", folder, Dinov2Config, DINOV2)
-    network: Any = Dinov2Model.from_pretrained(weights.parent, local_files_only=True).eval().to(device)
+    network: Any = Dinov2Model.from_pretrained(weights.parent, local_files_only=True)
+    network = network.eval().to(device)
 
     def features(images: Tensor) -> Tensor:
         return network(normalised(images, *IMAGENET)).last_hidden_state[:, 0].float()

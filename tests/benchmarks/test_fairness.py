@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.fairness import _same_starts, lines
+from benchmarks.fairness import _same_starts, told
 from tests.benchmarks.test_store import RECORD
 
 FACTS = {
@@ -22,15 +22,15 @@ FACTS = {
 
 
 def test_the_facts_are_told_in_words():
-    told = dict(lines(FACTS))
-    assert told["start"] == "the same latents of 256 px: lua; sampled anew from the prompt: direct"
-    assert told["prompts and seeds"] == "not equal"
-    assert told["threads"] == "1, not recorded"
-    assert told["warm-ups"] == "lua 1, direct 0"
-    assert told["seconds include"] == "lua: generate + decode"
-    assert told["timed once for several"] == "lua (generate)"
-    assert told["near-duplicates"].endswith("the closest by 4: a.png and b.png (4 bits)")
-    assert lines({}) == []
+    facts = dict(told(FACTS))
+    assert facts["start"] == "the same latents of 256 px: lua; sampled anew from the prompt: direct"
+    assert facts["prompts and seeds"] == "not equal"
+    assert facts["threads"] == "1, not recorded"
+    assert facts["warm-ups"] == "lua 1, direct 0"
+    assert facts["seconds include"] == "lua: generate + decode"
+    assert facts["timed once for several"] == "lua (generate)"
+    assert facts["near-duplicates"].endswith("the closest by 4: a.png and b.png (4 bits)")
+    assert told({}) == []
 
 
 def test_another_seed_of_one_method_is_noticed():
