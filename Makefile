@@ -97,11 +97,11 @@ gpu-check: setup ## check and measure everything on this machine's GPU, without 
 .PHONY: bench-512 bench-1024 bench-2048 bench-4096
 bench-512: data ## every method at 512 px: table, report and MLflow run (GENERATOR=tiny-sdxl, ARGS="prompts=8 ...")
 bench-1024: data ## the same at 1024 px
-bench-2048: data ## the same at 2048 px (FOLDER=path/to/images adds a row of images made elsewhere)
+bench-2048: data ## the same at 2048 px (FOLDER=path/to/images or MANIFEST=images.csv adds images made elsewhere)
 bench-4096: data ## the same at 4096 px
 bench-512 bench-1024 bench-2048 bench-4096:
 	@$(BIN)/python -m benchmarks $(@:bench-%=%) photos=$(PHOTOS) $(if $(GENERATOR),generator=$(GENERATOR)) \
-		$(if $(FOLDER),folders.mine=$(FOLDER)) $(ARGS)
+		$(if $(FOLDER),folders.mine=$(FOLDER)) $(if $(MANIFEST),manifest=$(MANIFEST)) $(ARGS)
 
 .PHONY: inception clip dinov2 clip-large
 inception: setup ## fetch the Inception weights of FID and KID into ~/.cache/lua-lightning

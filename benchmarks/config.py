@@ -40,6 +40,9 @@ class BenchConfig:
     """Crops of each test photograph, at most; 0 takes the profile's number."""
     folders: Annotated[dict[str, str], Each(Text())] = field(default_factory=dict)
     """Folders of images made elsewhere, in the order of the prompts, by the name of their row."""
+    manifest: Annotated[str | None, File()] = None
+    """Table of images made elsewhere with their times: a CSV or JSON file of `method`, `file`, `prompt` (its number,
+    from 0), `seed`, `seconds`, `device`, and `memory_mib` where known."""
     inception: Annotated[str | None, File()] = None
     """Local file of the Inception weights; the one that `make inception` fetches by default."""
     clip: Annotated[str | None, File()] = None
@@ -58,7 +61,8 @@ class BenchConfig:
     """Name of the MLflow experiment."""
 
 
-LATER = ("dinov2", "clip_large")  # settings that came later: at their defaults they change no folder
+LATER = ("dinov2", "clip_large", "manifest")  # settings that came later: at their defaults they change no folder
+LATER_METHODS = ("roundtrip", "lua-light")  # a benchmark of all methods has the folder that it had without them
 WHERE = ("out", "experiment", "devices", "num_nodes")  # settings that no result depends on
 
 

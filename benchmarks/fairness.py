@@ -46,6 +46,11 @@ def audit(
             track: {row["method"]: row["n"] for row in rows if row["track"] == track}
             for track in ("reconstruction", "generation")
         },
+        "made_elsewhere": {
+            row["method"]: {"device": row["device"], "same_seeds": _same_seeds(benchmark, row)}
+            for row in rows
+            if row.get("device")
+        },
         "near_duplicates": near_duplicates(benchmark.photos),
     }
 
@@ -59,6 +64,13 @@ def precision(benchmark: Benchmark, device: str) -> dict[str, str]:
         "adapter": str(adapter_dtype(device)).removeprefix("torch."),
         "other networks": other if device.startswith(("cpu", "cuda")) else "float32",
     }
+
+
+def _same_seeds(benchmark: Benchmark, row: Mapping[str, Any]) -> bool:
+    """Return whether images made elsewhere have the seeds that the benchmark gives their prompts."""
+    return all(
+        seed == benchmark.config.seed + prompt for prompt, seed in zip(row["prompts"], row["seeds"], strict=True)
+    )
 
 
 def _same_starts(records: Mapping[str, Sequence[Record]]) -> bool:
@@ -76,6 +88,10 @@ def told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     start, near, seconds = facts["start"], facts["near_duplicates"], facts["seconds"]
     pairs = "; ".join(f"{own['train']} and {own['judged']} ({own['bits']} bits)" for own in near["pairs"])
+    brought = [
+        f"{name} on {own['device']}, {'the same' if own['same_seeds'] else 'other'} seeds"
+        for name, own in facts.get("made_elsewhere", {}).items()
+    ]
     once = [f"{name} ({_list(phases)})" for name, phases in seconds["sampled_once_for_all"].items()]
     return [
         ("start", f"the same latents of {start['base_size']} px: {_list(start['from_the_same_latents'])}; "
@@ -84,6 +100,7 @@ def told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("precision", _list(f"{name} {text}" for name, text in facts["precision"].items())),
         ("threads", _list(facts["threads"])),
         ("devices", _list(facts["devices"])),
+        ("made elsewhere, times as told", "; ".join(brought) or "none"),
         ("denoising steps", str(facts["steps"])),
         ("warm-ups", _list(f"{name} {_list(counts)}" for name, counts in facts["warm_ups"].items())),
         ("seconds include", _list(f"{name}: {' + '.join(own)}" for name, own in seconds["include"].items())),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.manifest import read_manifest
 from benchmarks.store import image_path
 from lua_lightning.errors import UserError, first_line
 from lua_lightning.pictures import readable_suffixes
@@ -58,11 +59,15 @@ def images_of(run: Path, results: Mapping[str, Any]) -> dict[str, tuple[Path, ..
         results: What `read_results` returned.
     """
     brought, found = results["config"].get("folders", {}), {}
+    manifest = results["config"].get("manifest")
+    timed = read_manifest(Path(manifest).expanduser(), len(results["prompts"])) if manifest else {}
     for row in results["rows"]:
         name = row["method"]
         if row["track"] != "generation":
             continue
-        if name in brought:
+        if name in timed:
+            files = tuple(image.file for image in timed[name])
+        elif name in brought:
             suffixes = readable_suffixes()
             files = tuple(sorted(file for file in Path(brought[name]).glob("*") if file.suffix.lower() in suffixes))
         else:

@@ -44,12 +44,18 @@ def cost(row: Mapping[str, Any]) -> list[str]:
     """Return the seconds and the memory of a row, as a table shows them."""
     if "seconds" not in row:
         return ["-"] * len(COST)
-    return [metric_of(key).text(value) for key, value in zip(COST, cost_values(row), strict=True)]
+    values = zip(COST, cost_values(row), strict=True)
+    return ["-" if value is None else metric_of(key).text(value) for key, value in values]
 
 
-def cost_values(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the seconds and the MiB of a row."""
-    return row["seconds"]["total"], row["peak_memory_mib"]
+def cost_values(row: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Return the seconds and the MiB of a row; None where an image made elsewhere came without them."""
+    return row["seconds"]["total"], row.get("peak_memory_mib")
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Return the method of a row, with the device where it was measured on another than the benchmark's."""
+    return f"{row['method']} ({row['device']})" if row.get("device") else row["method"]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -59,7 +65,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         rows = [row for row in results["rows"] if row["track"] == track]
         names, costs = columns_of(rows), COST if track == "generation" else ()
         lines = [
-            [row["method"], str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if costs else ())]
+            [named(row), str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if costs else ())]
             for row in rows
         ]
         blocks.append(markdown_table([track, "n", *map(label_of, (*names, *costs))], lines))
@@ -95,24 +101,28 @@ class Point:
 
     method: str
     seconds: Estimate
-    """Seconds per image: the median, with the smallest and the largest; three times the same where one is known."""
+    """Seconds per image on its own device: the median, with the smallest and the largest; three times the same where
+    one is known."""
     value: Estimate
     """The metric with its interval; three times the same where there is none."""
+    device: str = ""
+    """Where it was measured, if elsewhere: seconds of two devices share no front."""
 
 
 def joined(results: Mapping[str, Any], metric: str) -> list[Point]:
     """Return every method that has both a time and `metric`, in either track."""
-    seconds = {}
+    seconds, devices = {}, {}
     for row in (row for row in results["rows"] if "seconds" in row):
         total = row["seconds"]["total"]
         seconds[row["method"]] = Estimate(total, **row.get("seconds_spread", {"low": total, "high": total}))
+        devices[row["method"]] = row.get("device", "")
     points = []
     for row in results["rows"]:
         entry = row["metrics"].get(metric, {})
         if row["method"] in seconds and "value" in entry:
             value = entry["value"]
             ends = Estimate(value, entry.get("low", value), entry.get("high", value))
-            points.append(Point(row["method"], seconds[row["method"]], ends))
+            points.append(Point(row["method"], seconds[row["method"]], ends, devices[row["method"]]))
     return points
 
 
@@ -129,14 +139,17 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     figure, axes = plt.subplots(figsize=(7, 4.5), dpi=110)
     places = [(point.seconds.value, point.value.value) for point in points]
     higher = metric_of(metric).higher_is_better
-    front = pareto(places, higher)
+    here = [index for index, point in enumerate(points) if not point.device]
+    front = [here[index] for index in pareto([places[index] for index in here], higher)]
     axes.step([places[index][0] for index in front], [places[index][1] for index in front], where="post", color="#bbb")
     for index, (point, place) in enumerate(zip(points, places, strict=True)):
-        colour = "#d62728" if point.method.startswith(LUA) else "#1f77b4"
+        colour = "#d62728" if point.method.startswith(LUA) else "#7f7f7f" if point.device else "#1f77b4"
         beside, above = whiskers(point.seconds), whiskers(point.value)
         axes.errorbar(*place, above, beside, fmt="o", color=colour, elinewidth=1, capsize=2, zorder=3)
         weight = "bold" if index in front else "normal"
-        name = point.method.replace("$", r"\$")  # a pair of them would begin a formula
+        name = named({"method": point.method, "device": point.device}).replace(
+            "$", r"\$"
+        )  # a pair of them would begin a formula
         axes.annotate(name, place, (5, 5), textcoords="offset points", fontsize=8, weight=weight)
     better = "higher" if higher else "lower"
     label = f"{label_of(metric)} ({better} is better)"
@@ -194,7 +207,7 @@ def print_card(results: Mapping[str, Any]) -> None:
         table = plain_table(f"{track}, {results['size']} px", "method", heads)
         for row in rows:
             cells = [cell(row, name, interval=False) for name in names]
-            table.add_row(row["method"], *cells, *(cost(row) if costs else ()))
+            table.add_row(named(row), *cells, *(cost(row) if costs else ()))
         console.print(table)
     for name, reason in results["failures"].items():
         console.print(f"{name}: {reason}")

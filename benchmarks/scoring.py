@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.benchmark import Benchmark
 from benchmarks.config import BenchConfig
 from benchmarks.generation import summary
+from benchmarks.manifest import cost_of
 from benchmarks.protocol import PATCH_SEED, PATCHES
 from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
@@ -170,16 +171,20 @@ def generation_rows(
     Args:
         benchmark: What is measured.
         images: Files of each method and of each folder of images made elsewhere.
-        records: What each method took; images made elsewhere have none.
+        records: What each method took; images made elsewhere have none, but for the times in their manifest.
         device: Where features are computed.
     """
     distributions, clip, rows = Distributions(benchmark, device), load_clip(benchmark.config.clip, device), []
     for name, files in images.items():
         row: dict[str, Any] = {"method": name, "track": "generation", "size": benchmark.size, "n": len(files)}
         row["metrics"] = distributions.metrics(files) | image_metrics(files)
-        row["metrics"] |= preference_metrics(files, benchmark.prompts, device)
-        if len(files) == len(benchmark.prompts):
-            row["metrics"] |= clip_metric(files, benchmark.prompts, clip)
+        prompts = benchmark.prompts
+        if name in benchmark.timed:
+            prompts = tuple(prompts[image.prompt] for image in benchmark.timed[name])
+            row |= cost_of(benchmark.timed[name])
+        row["metrics"] |= preference_metrics(files, prompts, device)
+        if len(files) == len(prompts):
+            row["metrics"] |= clip_metric(files, prompts, clip)
         rows.append(row | (summary(records[name]) if name in records else {}))
     return rows
 
