@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     folder = options.folder and named_folder(options.folder)
     resume = str(folder) if folder and (folder / CONFIG).is_file() else options.resume
     try:
-        results = train(config, resume, folder)
+        results = train(config, resume, folder, overrides=options.overrides)
     except Finished:
         if folder is None:
             raise

@@ -105,6 +105,14 @@ def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert set(numbers) == {"latent-bicubic", "lua", "ceiling", "photo-bicubic"}
     assert numbers["lua"]["bench/512/psnr"] == pytest.approx(lua["psnr"]["value"])
     assert numbers["lua"]["bench/512/seconds/total"] == pytest.approx(generated["seconds"]["total"])
+    names = {child.data.tags["method"]: child.info.run_name for child in children}
+    assert names["lua"].startswith("lua 512 methods=latent-bicubic,lua,hidiffusion steps=2 ")
+    assert parent.info.run_name.startswith("bench-512 methods=")
+    carried = parent.data.metrics
+    assert carried["bench/512/lua/psnr"] == pytest.approx(lua["psnr"]["value"])
+    assert carried["bench/512/lua/seconds/total"] == pytest.approx(generated["seconds"]["total"])
+    assert carried["bench/512/lua-minus-latent-bicubic/psnr"] == pytest.approx(difference["value"])
+    assert carried["bench/512/lua-minus-latent-bicubic/psnr/low"] == pytest.approx(difference["low"])
     artifacts = {item.path for item in client.list_artifacts(line["run_id"])}
     assert {"results.json", "results.md", "report.html", "fidelity.png", "prompts.txt"} <= artifacts
     assert "lua" in (Path(line["results"]).parent / "results.md").read_text()
