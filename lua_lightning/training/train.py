@@ -165,8 +165,7 @@ def train(
         resume: None for a new run, `auto` for the newest unfinished one of the same name, or its folder.
         folder: Of a new run; chosen by name and time when not given.
         parent_run_id: MLflow run that this one is shown under.
-        command: What the adapter's card gives as the way to train it again.
-        overrides: Settings that the command changed, which name the run in MLflow.
+        command, overrides: How to train it again, for the adapter's card; what that changed, for MLflow's run name.
 
     Raises:
         UserError: A setting or a file is wrong, another process holds the run, or its photographs or codec changed.
