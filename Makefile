@@ -101,19 +101,24 @@ gpu-check: setup ## check and measure everything on this machine's GPU, without 
 .PHONY: bench-512 bench-1024 bench-2048 bench-4096
 bench-512: data ## every method at 512 px: table, report and MLflow run (GENERATOR=tiny-sdxl, ARGS="prompts=8 ...")
 bench-1024: data ## the same at 1024 px
-bench-2048: data ## the same at 2048 px (FOLDER=path/to/images adds a row of images made elsewhere)
+bench-2048: data ## the same at 2048 px (FOLDER=path/to/images or MANIFEST=images.csv adds images made elsewhere)
 bench-4096: data ## the same at 4096 px
 bench-512 bench-1024 bench-2048 bench-4096:
 	@$(BIN)/python -m benchmarks $(@:bench-%=%) photos=$(PHOTOS) $(if $(GENERATOR),generator=$(GENERATOR)) \
-		$(if $(FOLDER),folders.mine=$(FOLDER)) $(ARGS)
+		$(if $(FOLDER),folders.mine=$(FOLDER)) $(if $(MANIFEST),manifest=$(MANIFEST)) $(ARGS)
 
-.PHONY: inception clip
+.PHONY: inception clip dinov2 clip-large
 inception: setup ## fetch the Inception weights of FID and KID into ~/.cache/lua-lightning
 	@mkdir -p $(HOME)/.cache/lua-lightning
 	@$(BIN)/python -c "from cleanfid.inception_torchscript import InceptionV3W; \
 		InceptionV3W('$(HOME)/.cache/lua-lightning', download=True)"
 clip: setup ## fetch the CLIP weights of the prompt match into the hub's cache
 	@$(BIN)/python -c "import open_clip; open_clip.create_model('ViT-B-32', pretrained='openai')"
+dinov2: setup ## fetch the DINOv2 weights of FD and KID into the hub's cache (1.2 GB)
+	@$(BIN)/python -c "import transformers; transformers.Dinov2Model.from_pretrained('facebook/dinov2-large')"
+clip-large: setup ## fetch the CLIP weights of CMMD into the hub's cache (1.7 GB)
+	@$(BIN)/python -c "import transformers; \
+		transformers.CLIPVisionModelWithProjection.from_pretrained('openai/clip-vit-large-patch14-336')"
 
 .PHONY: check-submission leaderboard
 check-submission: setup ## check results for the leaderboard (RESULTS=path/to/results.json)

@@ -24,6 +24,11 @@ class Unavailable(UserError):
     """A method that cannot run here; the sentence says why and what would let it."""
 
 
+def adapter_dtype(device: str) -> torch.dtype:
+    """Return the number format that the adapter runs in on a device."""
+    return torch.bfloat16 if torch.device(device).type == "cuda" and native_bf16() else torch.float32
+
+
 @dataclass
 class World:
     """What the methods work with; loaded when first asked for.
@@ -58,7 +63,7 @@ class World:
     @cached_property
     def adapter(self) -> LatentUpscaler:
         """The adapter, on the device; in bfloat16 where a GPU multiplies it, as published networks are timed."""
-        dtype = torch.bfloat16 if torch.device(self.device).type == "cuda" and native_bf16() else torch.float32
+        dtype = adapter_dtype(self.device)
         return LatentUpscaler.from_pretrained(self.adapter_name).to(self.device, dtype).eval()
 
     def clock(self) -> Clock:

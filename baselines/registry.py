@@ -16,12 +16,14 @@ METHODS = {
     "hidiffusion": "baselines.hidiffusion:HiDiffusion",
     "latent-bicubic": "baselines.latent_bicubic:LatentBicubic",
     "lsr": "baselines.lsr:Lsr",
+    "roundtrip": "baselines.roundtrip:Roundtrip",
     "pixel-bicubic": "baselines.pixel_bicubic:PixelBicubic",
     "swinir": "baselines.swinir:SwinIRMethod",
     "dat-light": "baselines.dat_light:DatLight",
     "demofusion": "baselines.demofusion:DemoFusion",
     "lsrna-demofusion": "baselines.lsrna:LsrnaDemoFusion",
     "lua": "baselines.lua:Lua",
+    "lua-light": "baselines.lua_light:LuaLight",
     "lua-refine": "baselines.lua_refine:LuaRefine",
 }
 

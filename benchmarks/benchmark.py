@@ -3,14 +3,15 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from baselines.contract import Method, World
 from baselines.registry import METHODS, build_method, method_class
-from benchmarks.config import WHERE, BenchConfig, profile_of
+from benchmarks.config import LATER, LATER_METHODS, WHERE, BenchConfig, profile_of
+from benchmarks.manifest import Brought, read_manifest
 from benchmarks.prompts import read_prompts
 from benchmarks.protocol import CROP_PX, CROP_SEED, VERSION, patch_px
 from lua_lightning.bounds import check
@@ -53,6 +54,8 @@ class Benchmark:
     """The photographs."""
     brought: Mapping[str, tuple[Path, ...]]
     """Images made elsewhere, by the name of their row."""
+    timed: Mapping[str, tuple[Brought, ...]]
+    """Those of a manifest, with what making them took."""
     marks: Mapping[str, str]
     """By method, a hash of what determines its images beside prompt and seed: settings and weights."""
 
@@ -124,6 +127,8 @@ def resolve(config: BenchConfig) -> Benchmark:
     base_size = facts.base_size(config.size)
     profile = profile_of(facts, config.size)
     prompts = read_prompts(config.prompts, config.prompts_file, profile.prompts)
+    timed = read_manifest(Path(config.manifest).expanduser(), len(prompts), patch_px(facts)) if config.manifest else {}
+    _check_row_names({**config.folders, **timed}, config)
     config = replace(
         config,
         prompts=len(prompts),
@@ -137,6 +142,7 @@ def resolve(config: BenchConfig) -> Benchmark:
         prompts,
         _photographs(config.photos),
         {name: images_in(path, patch_px(facts)) for name, path in config.folders.items()},
+        timed,
         _marks(config, facts, base_size),
     )
     _check_writable(benchmark.folder)
@@ -145,7 +151,9 @@ def resolve(config: BenchConfig) -> Benchmark:
 
 def folder_of(config: BenchConfig) -> Path:
     """Return the folder of a benchmark: the same settings go on in the same place."""
-    settings = {key: value for key, value in asdict(config).items() if key not in WHERE}
+    settings = {key: value for key, value in asdict(config).items() if key not in WHERE and (value or key not in LATER)}
+    if config.methods == tuple(METHODS):
+        settings["methods"] = [name for name in METHODS if name not in LATER_METHODS]
     mark = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode()).hexdigest()[:8]
     return Path(config.out) / f"{config.size}-{Path(config.generator).name}-{mark}"
 
@@ -178,9 +186,13 @@ def _check_names(config: BenchConfig) -> None:
     for name in config.settings:
         if name not in METHODS:
             raise unknown_name("method", name, METHODS)
-    for name in config.folders:
+
+
+def _check_row_names(names: Iterable[str], config: BenchConfig) -> None:
+    for name in names:
+        where, what = ("folders.", "folder") if name in config.folders else (f"{config.manifest}: ", "method")
         if name in (*METHODS, *ROWS):
-            raise UserError(f"folders.{name}: {name} is a row of the benchmark, so the folder needs another name")
+            raise UserError(f"{where}{name}: {name} is a row of the benchmark, so the {what} needs another name")
 
 
 def _photographs(folder: str) -> PhotoSet:

@@ -40,10 +40,17 @@ class BenchConfig:
     """Crops of each test photograph, at most; 0 takes the profile's number."""
     folders: Annotated[dict[str, str], Each(Text())] = field(default_factory=dict)
     """Folders of images made elsewhere, in the order of the prompts, by the name of their row."""
+    manifest: Annotated[str | None, File()] = None
+    """Table of images made elsewhere with their times: a CSV or JSON file of `method`, `file`, `prompt` (its number,
+    from 0), `seed`, `seconds`, `device`, and `memory_mib` where known."""
     inception: Annotated[str | None, File()] = None
     """Local file of the Inception weights; the one that `make inception` fetches by default."""
     clip: Annotated[str | None, File()] = None
     """Local file of the CLIP weights; the ones that `make clip` fetches by default."""
+    dinov2: Annotated[str | None, Text()] = None
+    """Local folder of DINOv2 ViT-L/14, as transformers writes it; the one that `make dinov2` fetches by default."""
+    clip_large: Annotated[str | None, Text()] = None
+    """Local folder of CLIP ViT-L/14 at 336 px, likewise; the one that `make clip-large` fetches by default."""
     devices: Annotated[int, Within(1, 1024)] = 1
     """Processes on this machine, one per GPU; with torchrun as many as it starts."""
     num_nodes: Annotated[int, Within(1, 10_000)] = 1
@@ -54,6 +61,8 @@ class BenchConfig:
     """Name of the MLflow experiment."""
 
 
+LATER = ("dinov2", "clip_large", "manifest")  # settings that came later: at their defaults they change no folder
+LATER_METHODS = ("roundtrip", "lua-light")  # a benchmark of all methods has the folder that it had without them
 WHERE = ("out", "experiment", "devices", "num_nodes")  # settings that no result depends on
 
 

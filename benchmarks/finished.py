@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.manifest import read_manifest
 from benchmarks.store import image_path
 from lua_lightning.errors import UserError, first_line
 from lua_lightning.pictures import readable_suffixes
 
 RESULTS, VOTES = "results.json", "votes.json"
+PHOTOGRAPH, SHOWN_CROPS = "photograph", 4  # what crops are shown beside, and how many of them
 NEEDED = ("protocol", "commit", "device", "generator", "size", "prompts", "config", "failures", "differences", "rows")
 
 
@@ -57,16 +59,35 @@ def images_of(run: Path, results: Mapping[str, Any]) -> dict[str, tuple[Path, ..
         results: What `read_results` returned.
     """
     brought, found = results["config"].get("folders", {}), {}
+    manifest = results["config"].get("manifest")
+    timed = read_manifest(Path(manifest).expanduser(), len(results["prompts"])) if manifest else {}
     for row in results["rows"]:
         name = row["method"]
         if row["track"] != "generation":
             continue
-        if name in brought:
+        if name in timed:
+            files = tuple(image.file for image in timed[name])
+        elif name in brought:
             suffixes = readable_suffixes()
             files = tuple(sorted(file for file in Path(brought[name]).glob("*") if file.suffix.lower() in suffixes))
         else:
             files = tuple(image_path(run, name, index) for index in range(len(results["prompts"])))
         if len(files) == len(results["prompts"]) and all(file.is_file() for file in files):
+            found[name] = files
+    return found
+
+
+def crop_path(run: Path, name: str, number: int) -> Path:
+    """Return where what a row made of a photograph's crop is stored; the crop itself is called `PHOTOGRAPH`."""
+    return run / "crops" / name / f"{number:04d}.png"
+
+
+def crops_of(run: Path, results: Mapping[str, Any]) -> dict[str, tuple[Path, ...]]:
+    """Return the files of the first crops as each row of the reconstruction track made them, and the crops."""
+    found = {}
+    for name in (*(row["method"] for row in results["rows"] if row["track"] == "reconstruction"), PHOTOGRAPH):
+        files = tuple(path for number in range(SHOWN_CROPS) if (path := crop_path(run, name, number)).is_file())
+        if files:
             found[name] = files
     return found
 

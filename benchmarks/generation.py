@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from baselines.contract import Method, Start, World
 from benchmarks.benchmark import Benchmark, Job
 from benchmarks.failures import Failures
 from benchmarks.protocol import WARM_UPS
 from benchmarks.store import Record, image_path, read, write
+from lua_lightning.environment import device_name
 
 
 def stored(benchmark: Benchmark, job: Job) -> Record | None:
@@ -57,8 +60,8 @@ def make_images(
 
 
 def _make(benchmark: Benchmark, method: Method, start: Start, job: Job, cold: bool) -> Record:
-    if cold and not method.needs_prompt:
-        for _ in range(WARM_UPS):
+    if cold:
+        for _ in range(warm_ups(method)):
             method.run(start, benchmark.size)
     outcome = method.run(start, benchmark.size)
     record = Record(
@@ -71,9 +74,17 @@ def _make(benchmark: Benchmark, method: Method, start: Start, job: Job, cold: bo
         outcome.seconds,
         outcome.peak_mib,
         outcome.shared,
+        torch.get_num_threads(),
+        device_name(),
+        warm_ups(method),
     )
     write(benchmark.folder, outcome.image, record)
     return record
+
+
+def warm_ups(method: Method) -> int:
+    """Return how often a method runs before its first counted image: not at all where each image is sampled anew."""
+    return 0 if method.needs_prompt else WARM_UPS
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:

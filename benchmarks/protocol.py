@@ -9,6 +9,14 @@ EARLIER = {"1": "its intervals are too narrow, and its kernel distances are not 
 PROMPTS = Path(__file__).parent / "prompts.txt"
 WARM_UPS = 1  # runs before the first counted one of a method without a diffusion pass of its own
 
+# The metrics that decide an order; all others are additional.
+SCORED = (
+    "psnr", "ssim", "recovery", "lpips/alex", "perceptual/effnet-lite0",
+    *(f"{patch}{kind}/{network}" for patch in ("", "patch-") for kind in ("fid", "kid")
+      for network in ("effnet-lite0", "inception")),
+    "clip/vit-b-32", "seconds", "peak_memory_mib",
+)  # fmt: skip
+
 # Reconstruction: crops of held-out photographs.
 CROP_PX = 512
 CROP_SEED = 0

@@ -10,13 +10,15 @@ from torch import Tensor
 from baselines.contract import Start, World
 from benchmarks.benchmark import Benchmark
 from benchmarks.failures import Failures
+from benchmarks.finished import PHOTOGRAPH, SHOWN_CROPS, crop_path
 from benchmarks.protocol import CROP_PX
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation.fidelity import PAIRED
 from lua_lightning.evaluation.intervals import CropScores, read_scores, write_scores
 from lua_lightning.evaluation.perceptual import available
 from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC, PHOTO_BICUBIC, ROWS
 from lua_lightning.evaluation.scoring import image_scores
-from lua_lightning.images import downscale, resize, to_tensor
+from lua_lightning.images import downscale, resize, to_tensor, write_image
 from lua_lightning.models.pretrained import weights_mark
 from lua_lightning.pairs.plan import Crop
 
@@ -28,11 +30,13 @@ def scores_path(benchmark: Benchmark, name: str) -> Path:
 
 
 def _stored(path: Path) -> list[CropScores] | None:
-    """Return stored scores, None where there are none or they are damaged."""
+    """Return stored scores, None where there are none, they are damaged, or lack a metric that can be computed now."""
     try:
-        return read_scores(path)
+        scores = read_scores(path)
     except UserError:
         return None
+    wanted = {*PAIRED, *(distance.name for distance in available())}
+    return scores if wanted <= scores[0].values.keys() else None
 
 
 @torch.inference_mode()
@@ -52,7 +56,7 @@ def score_methods(benchmark: Benchmark, world: World) -> dict[str, list[CropScor
         path = scores_path(benchmark, name)
         try:
             scores = [
-                CropScores(number, crops[number].photo, _scores(enlarged(benchmark, world, name, image), image))
+                CropScores(number, crops[number].photo, _scored(benchmark, world, name, number, image))
                 for number, image in enumerate(images)
             ]
         except Exception as error:  # one method's failure is one row's
@@ -90,7 +94,12 @@ def enlarged(benchmark: Benchmark, world: World, name: str, image: Tensor) -> Te
     return benchmark.method(name, world).run(start, CROP_PX).image.cpu()
 
 
-def _scores(output: Tensor, image: Tensor) -> dict[str, float]:
+def _scored(benchmark: Benchmark, world: World, name: str, number: int, image: Tensor) -> dict[str, float]:
+    """Return the scores of a row on a crop; the first crops are stored for the report to show."""
+    output = enlarged(benchmark, world, name, image)
+    if number < SHOWN_CROPS:
+        for shown, own in ((name, output), (PHOTOGRAPH, image)):
+            write_image(crop_path(benchmark.folder, shown, number), own.clamp(-1, 1))
     return {metric: float(value) for metric, value in image_scores(output, image, available()).items()}
 
 

@@ -1,44 +1,28 @@
 """What a benchmark shows: a Markdown table, a plot of fidelity against seconds, and one HTML file with everything."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogFormatter
 from rich.console import Console
 
-from baselines.clock import PHASES
-from benchmarks.pages import embedded, file_uri, jpeg_uri
+from benchmarks.fairness import told
+from benchmarks.finished import crops_of
+from benchmarks.report_page import COST, columns_of, page, reasons
 from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.evaluation.perceptual import EFFNET
 from lua_lightning.evaluation.registry import label_of, metric_of
-from lua_lightning.evaluation.rows import LATENT_BICUBIC, LUA, row_of
+from lua_lightning.evaluation.rows import LUA
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.files import replacing, write_json, write_text
-from lua_lightning.pictures import read_image
 
-PAGE = Path(__file__).parent / "report.template.html"
-SHOWN_PROMPTS = 4  # in the HTML file, which holds its images
 PLOTTED = ("psnr", EFFNET, "patch-kid/effnet-lite0")  # the first that both a time and a value are known of
-PLOT = "Fidelity against seconds per image, with intervals and the Pareto front"
-NO_PLOT = "<p>No method has both a time and a metric of images.</p>"
-COST = ("seconds", "peak_memory_mib")  # metrics that the generation track has beside those of its images
-
-
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the metrics that any of the rows has a value of, in the order of their appearance."""
-    names: dict[str, None] = {}
-    for row in rows:
-        for name, entry in row["metrics"].items():
-            if "value" in entry:
-                names[name] = None
-    return list(names)
 
 
 def cell(row: Mapping[str, Any], name: str, interval: bool = True) -> str:
@@ -60,12 +44,18 @@ def cost(row: Mapping[str, Any]) -> list[str]:
     """Return the seconds and the memory of a row, as a table shows them."""
     if "seconds" not in row:
         return ["-"] * len(COST)
-    return [metric_of(key).text(value) for key, value in zip(COST, cost_values(row), strict=True)]
+    values = zip(COST, cost_values(row), strict=True)
+    return ["-" if value is None else metric_of(key).text(value) for key, value in values]
 
 
-def cost_values(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the seconds and the MiB of a row."""
-    return row["seconds"]["total"], row["peak_memory_mib"]
+def cost_values(row: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Return the seconds and the MiB of a row; None where an image made elsewhere came without them."""
+    return row["seconds"]["total"], row.get("peak_memory_mib")
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Return the method of a row, with the device where it was measured on another than the benchmark's."""
+    return f"{row['method']} ({row['device']})" if row.get("device") else row["method"]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -75,7 +65,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         rows = [row for row in results["rows"] if row["track"] == track]
         names, costs = columns_of(rows), COST if track == "generation" else ()
         lines = [
-            [row["method"], str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if costs else ())]
+            [named(row), str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if costs else ())]
             for row in rows
         ]
         blocks.append(markdown_table([track, "n", *map(label_of, (*names, *costs))], lines))
@@ -86,20 +76,13 @@ def markdown(results: Mapping[str, Any]) -> str:
             for method, own in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))
+    facts = told(results.get("fairness", {}))
+    if facts:
+        blocks.append("Fairness audit:\n" + "\n".join(f"- {name}: {text}" for name, text in facts))
     missing = reasons(results)
     if missing:
         blocks.append("Unavailable:\n" + "\n".join(f"- {name}: {reason}" for name, reason in missing.items()))
     return "\n\n".join(blocks) + "\n"
-
-
-def reasons(results: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is missing, methods and metrics by their label, with the reason."""
-    found = dict(results["failures"])
-    for row in results["rows"]:
-        for name, entry in row["metrics"].items():
-            if "unavailable" in entry:
-                found[label_of(name, unit=False)] = entry["unavailable"]
-    return found
 
 
 def pareto(points: Sequence[tuple[float, float]], higher: bool) -> list[int]:
@@ -118,25 +101,36 @@ class Point:
 
     method: str
     seconds: Estimate
-    """Seconds per image: the median, with the smallest and the largest; three times the same where one is known."""
+    """Seconds per image on its own device: the median, with the smallest and the largest; three times the same where
+    one is known."""
     value: Estimate
     """The metric with its interval; three times the same where there is none."""
+    device: str = ""
+    """Where it was measured, if elsewhere: seconds of two devices share no front."""
 
 
 def joined(results: Mapping[str, Any], metric: str) -> list[Point]:
     """Return every method that has both a time and `metric`, in either track."""
-    seconds = {}
+    seconds, devices = {}, {}
     for row in (row for row in results["rows"] if "seconds" in row):
         total = row["seconds"]["total"]
         seconds[row["method"]] = Estimate(total, **row.get("seconds_spread", {"low": total, "high": total}))
+        devices[row["method"]] = row.get("device", "")
     points = []
     for row in results["rows"]:
         entry = row["metrics"].get(metric, {})
         if row["method"] in seconds and "value" in entry:
             value = entry["value"]
             ends = Estimate(value, entry.get("low", value), entry.get("high", value))
-            points.append(Point(row["method"], seconds[row["method"]], ends))
+            points.append(Point(row["method"], seconds[row["method"]], ends, devices[row["method"]]))
     return points
+
+
+class PlainTicks(LogFormatter):
+    """Numbers on a logarithmic axis as a person writes them: 0.8, not 8 x 10^-1."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ignore
@@ -145,18 +139,23 @@ def plot(results: Mapping[str, Any], metric: str) -> plt.Figure:  # pyright: ign
     figure, axes = plt.subplots(figsize=(7, 4.5), dpi=110)
     places = [(point.seconds.value, point.value.value) for point in points]
     higher = metric_of(metric).higher_is_better
-    front = pareto(places, higher)
+    here = [index for index, point in enumerate(points) if not point.device]
+    front = [here[index] for index in pareto([places[index] for index in here], higher)]
     axes.step([places[index][0] for index in front], [places[index][1] for index in front], where="post", color="#bbb")
     for index, (point, place) in enumerate(zip(points, places, strict=True)):
-        colour = "#d62728" if point.method.startswith(LUA) else "#1f77b4"
+        colour = "#d62728" if point.method.startswith(LUA) else "#7f7f7f" if point.device else "#1f77b4"
         beside, above = whiskers(point.seconds), whiskers(point.value)
         axes.errorbar(*place, above, beside, fmt="o", color=colour, elinewidth=1, capsize=2, zorder=3)
         weight = "bold" if index in front else "normal"
-        name = point.method.replace("$", r"\$")  # a pair of them would begin a formula
+        name = named({"method": point.method, "device": point.device}).replace(
+            "$", r"\$"
+        )  # a pair of them would begin a formula
         axes.annotate(name, place, (5, 5), textcoords="offset points", fontsize=8, weight=weight)
     better = "higher" if higher else "lower"
     label = f"{label_of(metric)} ({better} is better)"
     axes.set(xscale="log", xlabel=f"{label_of('seconds')} per image", ylabel=label)
+    for place in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        place(PlainTicks(minor_thresholds=(2, 0.5)))
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     figure.tight_layout()
@@ -178,52 +177,6 @@ def write_plot(figure: plt.Figure, *paths: Path) -> None:  # pyright: ignore
     plt.close(figure)
 
 
-def shown_metric(name: str) -> dict[str, Any]:
-    """Return what the page needs to print a metric."""
-    metric = metric_of(name)
-    return {
-        "label": label_of(name),
-        "higher": metric.higher_is_better,
-        "digits": metric.digits,
-        "factor": metric.factor,
-        "source": metric.source,
-    }
-
-
-def page(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], figure: Path | None) -> str:
-    """Return the HTML file: it needs no network and no other file.
-
-    Args:
-        results: As `results.json` holds them.
-        images: Files of each method, in the order of prompts.
-        figure: PNG or SVG file of the plot; None where no method has both a time and a plotted metric.
-    """
-    tables = []
-    for track in ("reconstruction", "generation"):
-        rows = [row for row in results["rows"] if row["track"] == track]
-        tables.append({"track": track, "columns": columns_of(rows), "rows": rows})
-    content = {
-        "tables": tables,
-        "metrics": {name: shown_metric(name) for table in tables for name in (*table["columns"], *COST)},
-        "about": {row["method"]: row_of(row["method"]).about for row in results["rows"]},
-        "start": [LATENT_BICUBIC, LUA],
-        "phases": PHASES,
-        "prompts": results["prompts"][:SHOWN_PROMPTS],
-        "images": {
-            name: [jpeg_uri(read_image(path)) for path in paths[:SHOWN_PROMPTS]] for name, paths in images.items()
-        },
-        "unavailable": reasons(results),
-        "votes": results.get("votes"),
-    }
-    facts = {key: results[key] for key in ("protocol", "commit", "device", "generator", "size", "remark")}
-    return Template(PAGE.read_text()).substitute(
-        title=html.escape(f"{results['size']} px with {results['generator']}"),
-        facts=" · ".join(f"<b>{html.escape(key)}</b> {html.escape(str(value))}" for key, value in facts.items()),
-        figure=f'<img src="{file_uri(figure)}" alt="{PLOT}" style="max-width:100%">' if figure else NO_PLOT,
-        data=embedded(content),
-    )
-
-
 def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]], folder: Path) -> dict[str, Path]:
     """Write results, table, plot and page into a benchmark's folder, and return where they are."""
     paths = {
@@ -237,7 +190,8 @@ def write_report(results: Mapping[str, Any], images: Mapping[str, Sequence[Path]
     metric = next((name for name in PLOTTED if joined(results, name)), None)
     if metric:
         write_plot(plot(results, metric), paths["plot"], paths["plot_svg"])
-    write_text(paths["report"], page(results, images, paths["plot_svg"] if metric else None))
+    figure = paths["plot_svg"] if metric else None
+    write_text(paths["report"], page(results, images, figure, crops_of(folder, results)))
     write_json(paths["results"], results)
     return paths
 
@@ -253,7 +207,7 @@ def print_card(results: Mapping[str, Any]) -> None:
         table = plain_table(f"{track}, {results['size']} px", "method", heads)
         for row in rows:
             cells = [cell(row, name, interval=False) for name in names]
-            table.add_row(row["method"], *cells, *(cost(row) if costs else ()))
+            table.add_row(named(row), *cells, *(cost(row) if costs else ()))
         console.print(table)
     for name, reason in results["failures"].items():
         console.print(f"{name}: {reason}")

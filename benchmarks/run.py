@@ -17,13 +17,14 @@ from benchmarks.benchmark import Benchmark, resolve
 from benchmarks.config import BenchConfig
 from benchmarks.estimate import announce
 from benchmarks.failures import Failures
+from benchmarks.fairness import audit
 from benchmarks.finished import with_votes
 from benchmarks.generation import make_images, missing_methods, paths_of, records_of
 from benchmarks.protocol import VERSION
 from benchmarks.reconstruction import score_methods
 from benchmarks.recording import log_inputs, parent_tracker, record
 from benchmarks.report import print_card, write_report
-from benchmarks.scoring import differences_to_lua, generation_rows, reconstruction_rows
+from benchmarks.scoring import all_differences, differences_to_lua, generation_rows, reconstruction_rows
 from benchmarks.shares import Shares
 from lua_lightning.config import load_config
 from lua_lightning.environment import run_info
@@ -79,6 +80,7 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
     scores = score_methods(benchmark, world)  # photographs -> latents -> method -> images -> scores
     records = records_of(benchmark)
     images = {name: paths_of(own, benchmark.folder) for name, own in records.items()} | dict(benchmark.brought)
+    images |= {name: tuple(image.file for image in own) for name, own in benchmark.timed.items()}
     rows = reconstruction_rows(scores, benchmark.size)  # scores -> metrics
     rows += generation_rows(benchmark, images, records, world.device)  # images -> features -> metrics
     results = {
@@ -93,6 +95,8 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
         "config": asdict(benchmark.config),
         "failures": Failures(benchmark.folder).reasons(),
         "differences": differences_to_lua(scores),
+        "pairs": all_differences(scores),
+        "fairness": audit(benchmark, records, rows, world.device),
         "rows": rows,
     }
     return with_votes(results, benchmark.folder), images

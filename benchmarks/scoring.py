@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 
 from benchmarks.benchmark import Benchmark
+from benchmarks.config import BenchConfig
 from benchmarks.generation import summary
+from benchmarks.manifest import cost_of
 from benchmarks.protocol import PATCH_SEED, PATCHES
 from benchmarks.reconstruction import with_recovery
 from benchmarks.store import Record
 from lua_lightning.errors import UserError, unknown_name
+from lua_lightning.evaluation.cmmd import cmmd_estimate
 from lua_lightning.evaluation.detail import image_metrics
 from lua_lightning.evaluation.distribution import ImageFeatures, fid, kid_estimate, meaningful
 from lua_lightning.evaluation.features import ClipScore, FeatureNetwork, ImageSet, effnet_lite0, extract, inception
 from lua_lightning.evaluation.intervals import CropScores, Estimate, intervals, paired_differences
 from lua_lightning.evaluation.perceptual import distances
-from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, metric_of
+from lua_lightning.evaluation.preference import preference_metrics
+from lua_lightning.evaluation.registry import METRICS, keys_of, label_of, metric_of, parts
 from lua_lightning.evaluation.rows import LUA, row_of
+from lua_lightning.evaluation.transformers_features import clip_image, dinov2
 from lua_lightning.images import write_image
 from lua_lightning.pairs.photos import PhotoSet
 
@@ -39,12 +44,14 @@ def reference_images(photos: PhotoSet, folder: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def feature_networks(inception_file: str | None, device: str = "cpu") -> tuple[list[FeatureNetwork], dict[str, str]]:
+def feature_networks(config: BenchConfig, device: str = "cpu") -> tuple[list[FeatureNetwork], dict[str, str]]:
     """Return the feature networks that are here, and by name why others are not."""
     found, missing = [], {}
     loaders: dict[str, Callable[[], FeatureNetwork]] = {
-        "inception": lambda: inception(Path(inception_file) if inception_file else None, device),
+        "inception": lambda: inception(_path(config.inception), device),
         "effnet-lite0": lambda: effnet_lite0(device),
+        "dinov2-vitl14": lambda: dinov2(_path(config.dinov2), device),
+        "clip-vitl14-336": lambda: clip_image(_path(config.clip_large), device),
     }
     for name, load in loaders.items():
         try:
@@ -54,12 +61,16 @@ def feature_networks(inception_file: str | None, device: str = "cpu") -> tuple[l
     return found, missing
 
 
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
 class Distributions:
-    """FID, patch-FID, KID and patch-KID of image files against the reference photographs."""
+    """The distances between sets of images, and their patches, of image files against the reference photographs."""
 
     def __init__(self, benchmark: Benchmark, device: str = "cpu", cache: Path = Path("cache/features")):
         self.cache, self.device, self.patch = cache, device, benchmark.patch
-        self.networks, self.missing = feature_networks(benchmark.config.inception, device)
+        self.networks, self.missing = feature_networks(benchmark.config, device)
         self.reference = reference_images(benchmark.photos, Path("cache/reference"))
         sides = [min(photo.width, photo.height) for photo in benchmark.photos.photos]
         large = zip(self.reference, sides, strict=True)
@@ -68,47 +79,68 @@ class Distributions:
     def metrics(self, files: tuple[Path, ...]) -> dict[str, dict[str, Any]]:
         """Return every metric of a set of images, by name with its feature network."""
         metrics: dict[str, dict[str, Any]] = {}
-        for patch in ("", "patch-"):
+        for patch in ("", PATCH):
             side, count = (self.patch, PATCHES) if patch else (None, 1)
             reference_files = self.patch_reference if patch else self.reference
-            if not reference_files:
-                metrics |= self._without_reference()
-                continue
             ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, reference_files))
-            for network in self.networks:
-                features, reference = (extract(network, own, self.cache) for own in (ours, theirs))
-                sets = ImageFeatures(features, ours.groups), ImageFeatures(reference, theirs.groups)
-                metrics[f"{patch}kid/{network.name}"] = _kid(*sets, self.device)
-                metrics[f"{patch}fid/{network.name}"] = _fid(features, reference)
-            for name, reason in self.missing.items():
-                for kind in ("kid", "fid"):
-                    metrics[f"{patch}{kind}/{name}"] = {"unavailable": reason}
-        for key in metrics:
-            if len(files) < metric_of(key).fewest:
-                metrics[key] = {"unavailable": f"{label_of(key)} needs at least {metric_of(key).fewest} images"}
-        return metrics
+            for network in self.networks if reference_files else ():
+                sets = [ImageFeatures(extract(network, own, self.cache), own.groups) for own in (ours, theirs)]
+                for kind, measure in DISTANCES.items():
+                    if f"{patch}{kind}/{network.name}" in METRICS[f"{patch}{kind}"].keys:
+                        metrics[f"{patch}{kind}/{network.name}"] = measure(sets[0], sets[1], self.device)
+        return {key: metrics.get(key) or self._unavailable(key) for key in keys_of("sets")} | {
+            key: {"unavailable": f"{label_of(key)} needs at least {metric_of(key).fewest} images"}
+            for key in metrics
+            if len(files) < metric_of(key).fewest
+        }
 
-    def _without_reference(self) -> dict[str, dict[str, Any]]:
-        reason = f"the photo set has no photograph of {self.patch} px, the side of the patches that are compared"
-        names = (*(network.name for network in self.networks), *self.missing)
-        return {f"patch-{kind}/{name}": {"unavailable": reason} for name in names for kind in ("kid", "fid")}
+    def _unavailable(self, key: str) -> dict[str, Any]:
+        network = parts(key)[2]
+        if network in self.missing:
+            return {"unavailable": self.missing[network]}
+        return {
+            "unavailable": f"the photo set has no photograph of {self.patch} px, the side of the patches that are "
+            "compared"
+        }
 
 
-def _kid(features: ImageFeatures, reference: ImageFeatures, device: str) -> dict[str, Any]:
+def _kid(ours: ImageFeatures, theirs: ImageFeatures, device: str) -> dict[str, Any]:
     try:
-        return kid_estimate(features, reference, device).entry()
+        return kid_estimate(ours, theirs, device).entry()
     except UserError as error:
         return {"unavailable": str(error)}
 
 
-def _fid(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    entry: dict[str, Any] = {"value": fid(features, reference)}
-    if not meaningful(features, reference):
+def _frechet(ours: ImageFeatures, theirs: ImageFeatures, device: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = {"value": fid(ours.values, theirs.values)}
+    except np.linalg.LinAlgError:
+        return {"unavailable": "the images are too alike for the root of their covariance: measure more of them"}
+    if not meaningful(ours.values, theirs.values):
+        count, dimensions = ours.values.shape
         entry["note"] = (
-            f"{len(features)} samples in {features.shape[1]} dimensions: this mostly measures the number of samples, "
+            f"{count} samples in {dimensions} dimensions: this mostly measures the number of samples, "
             f"read {METRICS['kid'].label} instead"
         )
     return entry
+
+
+def _cmmd(ours: ImageFeatures, theirs: ImageFeatures, device: str) -> dict[str, Any]:
+    estimate, part = cmmd_estimate(ours, theirs, device)
+    entry: dict[str, Any] = estimate.entry()
+    if not part <= SMALL_PART * estimate.value:
+        entry["note"] = f"{METRICS['cmmd'].text(part)} of it comes from the small number of images"
+    return entry
+
+
+PATCH, SMALL_PART = "patch-", 0.05  # before the key of a metric of patches; share that needs no note
+DISTANCES: dict[str, Callable[[ImageFeatures, ImageFeatures, str], dict[str, Any]]] = {
+    "kid": _kid,
+    "fid": _frechet,
+    "fd": _frechet,
+    "cmmd": _cmmd,
+}
+"""The functions of the metrics that compare sets of images, by key: an entry of results, on a device."""
 
 
 def clip_metric(files: Sequence[Path], prompts: Sequence[str], score: ClipScore | str) -> dict[str, dict[str, Any]]:
@@ -139,15 +171,20 @@ def generation_rows(
     Args:
         benchmark: What is measured.
         images: Files of each method and of each folder of images made elsewhere.
-        records: What each method took; images made elsewhere have none.
+        records: What each method took; images made elsewhere have none, but for the times in their manifest.
         device: Where features are computed.
     """
     distributions, clip, rows = Distributions(benchmark, device), load_clip(benchmark.config.clip, device), []
     for name, files in images.items():
         row: dict[str, Any] = {"method": name, "track": "generation", "size": benchmark.size, "n": len(files)}
         row["metrics"] = distributions.metrics(files) | image_metrics(files)
-        if len(files) == len(benchmark.prompts):
-            row["metrics"] |= clip_metric(files, benchmark.prompts, clip)
+        prompts = benchmark.prompts
+        if name in benchmark.timed:
+            prompts = tuple(prompts[image.prompt] for image in benchmark.timed[name])
+            row |= cost_of(benchmark.timed[name])
+        row["metrics"] |= preference_metrics(files, prompts, device)
+        if len(files) == len(prompts):
+            row["metrics"] |= clip_metric(files, prompts, clip)
         rows.append(row | (summary(records[name]) if name in records else {}))
     return rows
 
@@ -190,6 +227,18 @@ def differences(rows: dict[str, list[CropScores]], one: str, other: str) -> dict
             raise unknown_name("row of the reconstruction track", name, rows)
     found = paired_differences(with_recovery(rows, one), with_recovery(rows, other))
     return {metric: found[f"x/{metric}"] for metric in keys_of("pairs") if f"x/{metric}" in found}
+
+
+def all_differences(rows: dict[str, list[CropScores]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return each row minus each later one in every paired metric, with intervals, by their names."""
+    names = [*rows]
+    return {
+        one: {
+            other: {metric: own.entry() for metric, own in differences(rows, one, other).items()}
+            for other in names[place + 1 :]
+        }
+        for place, one in enumerate(names[:-1])
+    }
 
 
 def verdict(metric: str, difference: Estimate) -> str:

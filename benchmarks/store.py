@@ -27,6 +27,9 @@ class Record:
         seconds: By phase.
         peak_mib: By phase.
         shared: Phases that were run once for several methods.
+        threads: Of PyTorch; None in images that are older than this record of it, as in the next two.
+        device: What it was made on.
+        warm_ups: Runs of the method before its first counted image.
     """
 
     method: str
@@ -38,6 +41,9 @@ class Record:
     seconds: dict[str, float]
     peak_mib: dict[str, float]
     shared: tuple[str, ...] = ()
+    threads: int | None = None
+    device: str | None = None
+    warm_ups: int | None = None
 
 
 def image_path(folder: Path, method: str, index: int) -> Path:

@@ -5,7 +5,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.report import COST, cell, columns_of, cost, cost_values
+from benchmarks.report import cell, cost, cost_values, named
+from benchmarks.report_page import COST, columns_of
 from lua_lightning.errors import unknown_name
 from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.evaluation.registry import label_of, metric_of
@@ -60,7 +61,7 @@ def csv_table(rows: Sequence[Row], names: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     ends = ("", "/low", "/high")
-    costs = ("seconds", "seconds/low", "seconds/high", "peak_memory_mib")
+    costs = ("seconds", "seconds/low", "seconds/high", "peak_memory_mib", "device")
     writer.writerow(["method", "track", "size", "n", *(name + end for name in names for end in ends), *costs])
     for row in rows:
         numbers = []
@@ -69,7 +70,8 @@ def csv_table(rows: Sequence[Row], names: Sequence[str]) -> str:
             numbers += [entry.get(key, "") for key in ("value", "low", "high")]
         spread = row.get("seconds_spread", {})
         seconds, memory = cost_values(row) if "seconds" in row else ("", "")
-        own = [seconds, spread.get("low", ""), spread.get("high", ""), memory]
+        own = [seconds, spread.get("low", ""), spread.get("high", ""), "" if memory is None else memory]
+        own.append(row.get("device", ""))
         writer.writerow([row["method"], row["track"], row["size"], row["n"], *numbers, *own])
     return buffer.getvalue()
 
@@ -79,7 +81,7 @@ def _markdown(track: str, rows: Sequence[Row], names: Sequence[str]) -> str:
     heads = [track, "n", *map(label_of, (*names, *(COST if timed else ())))]
     return markdown_table(
         heads,
-        ([row["method"], str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if timed else ())]
+        ([named(row), str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if timed else ())]
          for row in rows),
     )  # fmt: skip
 
@@ -91,7 +93,7 @@ def _latex(track: str, rows: Sequence[Row], names: Sequence[str]) -> str:
     heads = [track, "n", *map(label_of, (*names, *(COST if timed else ())))]
     lines = [_latex_line(map(escaped, heads)), r"\midrule"]
     for row in rows:
-        cells = [escaped(row["method"]), str(row["n"])]
+        cells = [escaped(named(row)), str(row["n"])]
         cells += [_latex_cell(row, name, best[name]) for name in names]
         cells += [text.replace("-", "--") for text in cost(row)] if timed else []
         lines.append(_latex_line(cells))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.finished import read_json
-from benchmarks.report import COST, cell, columns_of, cost
+from benchmarks.report import cell, cost
+from benchmarks.report_page import COST, columns_of
 from benchmarks.submission import problems
 from docs.pages import ROOT, write_between
 from lua_lightning.commands.command import Command, run_command

@@ -33,6 +33,7 @@ def details() -> str:
 def run(options: argparse.Namespace) -> None:
     """Train, print the closing table on stderr and one JSON line on stdout."""
     from lua_lightning.config import RunConfig, load_config
+    from lua_lightning.training.baselines import record_baselines
     from lua_lightning.training.runs import CONFIG, Finished, is_rank_zero, named_folder, results_of
     from lua_lightning.training.train import print_card, train
 
@@ -40,12 +41,13 @@ def run(options: argparse.Namespace) -> None:
     folder = options.folder and named_folder(options.folder)
     resume = str(folder) if folder and (folder / CONFIG).is_file() else options.resume
     try:
-        results = train(config, resume, folder)
+        results = train(config, resume, folder, overrides=options.overrides)
     except Finished:
         if folder is None:
             raise
         results = results_of(folder)  # the same command as one that was stopped behind its last line of work
     if is_rank_zero():
+        record_baselines(config, results)
         print_card(results)
         print(json.dumps(results))
 

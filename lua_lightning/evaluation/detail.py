@@ -1,17 +1,18 @@
-"""How much detail an image shows: metrics of each image alone, which need neither a photograph nor a network.
+"""Metrics of each image alone, which need neither a photograph nor a network.
 
-They say how much is there, not whether it is right: noise scores high. Read them beside a distance.
+Those of detail say how much is there, not whether it is right: noise scores high. Read them beside a distance.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lua_lightning.errors import UserError
 from lua_lightning.evaluation.intervals import CropScores, intervals
+from lua_lightning.evaluation.seams import tile_seam
 from lua_lightning.pictures import read_image
 
 LEVELS, PATCH = 64, 64  # grey levels of a co-occurrence matrix; side of a patch in pixels
@@ -46,7 +47,12 @@ def glcm(pixels: np.ndarray) -> float:
 
     Returns:
         From 0, one grey level everywhere, to 12, every pair of levels as frequent.
+
+    Raises:
+        UserError: The image is smaller than a patch, so it has no co-occurrence matrix.
     """
+    if min(pixels.shape[:2]) < PATCH:
+        raise UserError(f"an image has a side below the {PATCH} px of a patch: take larger images")
     luma = grey(pixels) // (256 // LEVELS)
     rows, columns = (side // PATCH for side in luma.shape)
     patches = luma[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
@@ -69,26 +75,39 @@ def _entropies(patches: np.ndarray, radius: int, angle: int) -> np.ndarray:
     return np.array(found)
 
 
+def clipped(pixels: np.ndarray) -> float:
+    """Return the share of values at the ends of the range, 0 or 255, of uint8 pixels (H, W, 3).
+
+    A saved image cannot hold what lay beyond: values that a decoder put out of range end there.
+    """
+    return float(((pixels == 0) | (pixels == 255)).mean())
+
+
 DETAIL: dict[str, Callable[[np.ndarray], float]] = {
     "sharpness": sharpness,
     "glcm": glcm,
+    "tile_seam": tile_seam,
+    "clipped": clipped,
 }
 """The functions of the metrics of single images, by key: a score of uint8 pixels (H, W, 3)."""
 
 
 def image_metrics(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Return the mean of each metric of `DETAIL` over image files, with its bootstrap interval over images.
+    """Return the mean of each metric of `DETAIL` over image files, with its interval over images.
 
-    An image with a side below a patch has no co-occurrence matrix; then that metric is `unavailable`.
+    A metric that one of the images has not, such as seams in a single tile, is `unavailable`.
     """
-    crops, small = [], False
+    crops: list[CropScores] = []
+    reasons: dict[str, str] = {}
     for index, file in enumerate(files):
-        pixels = read_image(file)
-        small = small or min(pixels.shape[:2]) < PATCH
-        values = {f"x/{name}": measure(pixels) for name, measure in DETAIL.items() if not (small and name == "glcm")}
+        pixels, values = read_image(file), {}
+        for name, measure in DETAIL.items():
+            try:
+                values[f"x/{name}"] = measure(pixels)
+            except UserError as error:
+                reasons[name] = str(error)
         crops.append(CropScores(index, index, values))
-    if small:
-        crops = [CropScores(crop.sample, crop.photo, {"x/sharpness": crop.values["x/sharpness"]}) for crop in crops]
-    metrics = {name.removeprefix("x/"): asdict(estimate) for name, estimate in intervals(crops).items()}
-    reason = f"an image has a side below the {PATCH} px of a patch: take larger images"
-    return metrics | ({"glcm": {"unavailable": reason}} if small else {})
+    known = [f"x/{name}" for name in DETAIL if name not in reasons]
+    crops = [CropScores(crop.sample, crop.photo, {name: crop.values[name] for name in known}) for crop in crops]
+    found = {name.removeprefix("x/"): estimate.entry() for name, estimate in intervals(crops).items()}
+    return {name: found[name] if name in found else {"unavailable": reasons[name]} for name in DETAIL}

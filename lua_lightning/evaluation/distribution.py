@@ -1,5 +1,6 @@
 """FID and KID between sets of features; KID without bias and with its interval, from one pass over the kernel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,8 +145,17 @@ def _without_diagonal(square: np.ndarray) -> np.ndarray:
     return square - np.diag(np.diag(square))
 
 
-def kernel_sums(ours: ImageFeatures, theirs: ImageFeatures, device: str = "cpu") -> np.ndarray:
-    """Return KID's kernel summed over the features of each pair of images, (G, H).
+def cubic(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return KID's kernel (x.y / D + 1)^3 of every pair of rows (N, D) and (M, D), as (N, M)."""
+    kernel = (one @ other.T).div_(one.shape[1]).add_(1)
+    return kernel.square().mul_(kernel)
+
+
+Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def kernel_sums(ours: ImageFeatures, theirs: ImageFeatures, device: str = "cpu", kernel: Kernel = cubic) -> np.ndarray:
+    """Return a kernel summed over the features of each pair of images, (G, H).
 
     The kernel is computed in float64, `BLOCK_VALUES` of it at a time, so that memory does not grow with the square of
     the number of features. Of a set with itself each pair is computed once.
@@ -157,6 +167,7 @@ def kernel_sums(ours: ImageFeatures, theirs: ImageFeatures, device: str = "cpu")
     for start in range(0, len(one), rows):
         end = min(start + rows, len(one))
         _add_block(
+            kernel,
             sums,
             one[start:end],
             other[start:end] if same else other,
@@ -164,7 +175,7 @@ def kernel_sums(ours: ImageFeatures, theirs: ImageFeatures, device: str = "cpu")
             others[start:end] if same else others,
         )
         if same and end < len(one):
-            _add_block(mirrored, one[start:end], other[end:], member[start:end], others[end:])
+            _add_block(kernel, mirrored, one[start:end], other[end:], member[start:end], others[end:])
     return (sums + mirrored + mirrored.T if same else sums).cpu().numpy()
 
 
@@ -177,9 +188,13 @@ def _on(features: ImageFeatures, device: str) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _add_block(
-    sums: torch.Tensor, one: torch.Tensor, other: torch.Tensor, member: torch.Tensor, others: torch.Tensor
+    kernel: Kernel,
+    sums: torch.Tensor,
+    one: torch.Tensor,
+    other: torch.Tensor,
+    member: torch.Tensor,
+    others: torch.Tensor,
 ) -> None:
-    kernel = (one @ other.T).div_(one.shape[1]).add_(1)
-    kernel = kernel.square().mul_(kernel)
-    by_image = torch.zeros((len(one), sums.shape[1]), dtype=kernel.dtype, device=kernel.device)
-    sums.index_add_(0, member, by_image.index_add_(1, others, kernel))
+    values = kernel(one, other)
+    by_image = torch.zeros((len(one), sums.shape[1]), dtype=values.dtype, device=values.device)
+    sums.index_add_(0, member, by_image.index_add_(1, others, values))

@@ -5,8 +5,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lua_lightning.evaluation.colour import ciede2000, lab
+
+BLOCK = 8  # pixels a side that are averaged before colours are compared, so that detail does not count
 
 
 def quantise(images: Tensor) -> Tensor:
@@ -44,9 +49,29 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     )
 
 
+def colour_shift(images: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean CIEDE2000 difference of the colours of each image, (N,), in units of Delta E.
+
+    Both images are rounded to 8 bits and reduced first: the mean of every block of 8x8 pixels. 1 is just visible.
+
+    Args:
+        images: (N, 3, H, W) in [-1, 1], at least 8 pixels a side; what is left of the last block does not count.
+        targets: Same shape and range.
+    """
+    # Image by image: sums over a batch are rounded otherwise than those over one image.
+    return torch.stack([_colour_shift(*pair) for pair in zip(quantise(images), quantise(targets), strict=True)])
+
+
+def _colour_shift(image: Tensor, target: Tensor) -> Tensor:
+    # In float64, which some devices lack.
+    ours, theirs = (lab(F.avg_pool2d(own.cpu().double(), BLOCK)[None]) for own in (image, target))
+    return ciede2000(ours, theirs).mean().float().to(image.device)
+
+
 PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": psnr,
     "ssim": ssim,
+    "colour_shift": colour_shift,
 }
 """The functions of the metrics that compare an image with its photograph and need no network, by key: (N,) scores of
 images and targets (N, 3, H, W) in [-1, 1]."""

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
+from lua_lightning.evaluation.dists import dists, feature_layers
 from lua_lightning.evaluation.registry import METRICS, NETWORKS
 
-(LPIPS,), (EFFNET,) = METRICS["lpips"].keys, METRICS["perceptual"].keys
+(LPIPS, LPIPS_VGG), (EFFNET,), (DISTS,) = (METRICS[name].keys for name in ("lpips", "perceptual", "dists"))
+BACKBONES = {"alex": "alexnet", "vgg": "vgg16"}  # torchvision's name of each network of LPIPS
 
 
 @dataclass
@@ -83,34 +85,43 @@ def effnet_distance() -> Perceptual:
     return Perceptual(EFFNET, FeatureDistance(efficientnet_lite0(), lambda images: (images * 127.5 + 0.5) / 128))
 
 
-def lpips_distance(backbone: Path | None = None) -> Perceptual:
-    """Return LPIPS 0.1 on AlexNet, from the package lpips and torchvision's AlexNet weights.
+def lpips_distance(backbone: Path | None = None, network: str = "alex") -> Perceptual:
+    """Return LPIPS 0.1, from the package lpips and torchvision's weights of AlexNet or VGG-16.
 
     Args:
-        backbone: File of the AlexNet weights; torch's own download folder by default. Nothing is downloaded.
+        backbone: File of torchvision's weights; torch's own download folder by default. Nothing is downloaded.
+        network: `alex` or `vgg`.
 
     Raises:
         UserError: The package or the weights are not there.
     """
-    path: Any = NETWORKS["alex"].require(backbone)
+    path: Any = NETWORKS[network].require(backbone)
     import lpips
-    from torchvision.models import alexnet
 
-    network: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    source = alexnet()
-    source.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    theirs = dict(source.features.named_children())
-    for part in network.net.children():  # lpips cuts the layers into five slices and keeps their numbers
+    distance: Any = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
+    theirs = dict(feature_layers(BACKBONES[network], path).named_children())
+    for part in distance.net.children():  # lpips cuts the layers into five slices and keeps their numbers
         for number, layer in part.named_children():
             layer.load_state_dict(theirs[number].state_dict())
-    return Perceptual(LPIPS, network.eval().requires_grad_(False))
+    return Perceptual(f"lpips/{network}", distance.eval().requires_grad_(False))
+
+
+def dists_distance(backbone: Path | None = None) -> Perceptual:
+    """Return DISTS (arXiv 2004.07728); argument and errors as those of `lpips_distance`."""
+    return Perceptual(DISTS, dists(backbone))
 
 
 @functools.cache
 def distances() -> tuple[list[Perceptual], dict[str, str]]:
     """Return the perceptual distances that can be computed here, and why the others cannot, by name."""
     found, missing = [], {}
-    for name, load in ((LPIPS, lpips_distance), (EFFNET, effnet_distance)):
+    loaders: dict[str, Callable[[], Perceptual]] = {
+        LPIPS: lpips_distance,
+        LPIPS_VGG: lambda: lpips_distance(network="vgg"),
+        DISTS: dists_distance,
+        EFFNET: effnet_distance,
+    }
+    for name, load in loaders.items():
         try:
             found.append(load())
         except UserError as error:

@@ -3,13 +3,14 @@
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 # MLflow's limits.
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
+PLACES = ("name", "runs", "data.photos", "photos", "cache.root", "tracking.experiment")  # settings of no result
 NAME_LENGTH = 250
 NAME_CHARACTERS = r"\w\-. :/"  # of metrics and parameters
 NAME_PATTERN = re.compile(f"[{NAME_CHARACTERS}]+")
@@ -41,6 +42,17 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def plain_name(text: str) -> str:
     """Return a name with a space for each character that MLflow refuses in those of metrics and parameters."""
     return re.sub(f"[^{NAME_CHARACTERS}]", " ", text).strip()
+
+
+def run_name(name: str, overrides: Sequence[str]) -> str:
+    """Return the name of a run with the settings that its command changed, so that a list of runs tells them apart.
+
+    Args:
+        name: What the experiment is called.
+        overrides: `key=value` texts of the command; those that only say where things are left out.
+    """
+    shown = [text for text in overrides if text.partition("=")[0].rpartition(":")[2] not in PLACES]
+    return " ".join([name, *shown])[:NAME_LENGTH]
 
 
 def chunks(items: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:

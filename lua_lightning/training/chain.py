@@ -22,6 +22,7 @@ from lua_lightning.evaluation.registry import Metric, label_of, metric_of
 from lua_lightning.evaluation.tables import plain_table, reported
 from lua_lightning.files import write_json, write_text
 from lua_lightning.signals import resumable
+from lua_lightning.tracking.names import run_name
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.budget import Budget
 from lua_lightning.training.checks import check_run
@@ -170,7 +171,7 @@ def run_chain(
         tracker = stack.enter_context(
             MLflowTracker(
                 own.tracking.experiment,
-                name or chain.name,
+                name or run_name(chain.name, overrides),
                 folder,
                 tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
                 system_metrics=False,
@@ -230,6 +231,7 @@ def _close(tracker: MLflowTracker, folder: Path, results: list[dict[str, Any]]) 
     for stage, scores in report["stages"].items():
         for name, value in _flat(scores).items():
             tracker.log_metrics({f"{stage}/{name}": value}, 0)
+        tracker.log_metrics({f"{stage}/{name}": value for name, value in _differences(scores).items()}, 0)
     final = report["stages"][results[-1]["stage"]]
     tracker.log_metrics({f"val/{name}": value for name, value in _flat(final).items()}, 0)
     tracker.log_dict(report, RESULTS)
@@ -301,6 +303,17 @@ def _flat(scores: dict[str, Any]) -> dict[str, float]:
         if isinstance(metrics, dict)
         for name, entry in metrics.items()
         if "value" in entry
+    }
+
+
+def _differences(scores: dict[str, Any]) -> dict[str, float]:
+    """Return a stage's paired differences to the first stage, such as `x2/psnr/difference`, `/low` and `/high`."""
+    return {
+        f"{scale}/{name}/{'difference' if end == 'value' else end}": number
+        for scale, metrics in scores.items()
+        if isinstance(metrics, dict)
+        for name, entry in metrics.items()
+        for end, number in entry.get("difference", {}).items()
     }
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.datamodule import PairDataModule
 from lua_lightning.pairs.photos import MANIFEST_NAME, PhotoSet
 from lua_lightning.signals import resumable
+from lua_lightning.tracking.names import run_name
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.adversary import adapter_module
 from lua_lightning.training.callbacks import CleanStop, ImageGrids, Progress, Together
@@ -154,6 +156,7 @@ def train(
     folder: Path | None = None,
     parent_run_id: str | None = None,
     command: str = "lua-lightning train config.yaml",
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the training that `config` describes and return its closing numbers.
 
@@ -162,7 +165,7 @@ def train(
         resume: None for a new run, `auto` for the newest unfinished one of the same name, or its folder.
         folder: Of a new run; chosen by name and time when not given.
         parent_run_id: MLflow run that this one is shown under.
-        command: What the adapter's card gives as the way to train it again.
+        command, overrides: How to train it again, for the adapter's card; what that changed, for MLflow's run name.
 
     Raises:
         UserError: A setting or a file is wrong, another process holds the run, or its photographs or codec changed.
@@ -186,7 +189,7 @@ def train(
         if is_rank_zero():
             write_text(folder / CONFIG, to_yaml(config))
             write_text(folder / START, (init_from or "") + "\n")
-        tracker = stack.enter_context(make_tracker(config, folder, init_from, codec, parent_run_id))
+        tracker = stack.enter_context(make_tracker(config, folder, init_from, codec, parent_run_id, overrides))
         tracker.log_run_start(to_yaml(config), Path(config.data.photos) / MANIFEST_NAME)
         module = adapter_module(config, adapter, codec)
         results = fit(config, module, PairDataModule(config, codec), tracker, folder, bool(resume))
@@ -200,17 +203,22 @@ def train(
 
 
 def make_tracker(
-    config: RunConfig, folder: Path, init_from: str | None, codec: LatentCodec, parent_run_id: str | None
+    config: RunConfig,
+    folder: Path,
+    init_from: str | None,
+    codec: LatentCodec,
+    parent_run_id: str | None,
+    overrides: Sequence[str] = (),
 ) -> MLflowTracker:
     """Return the tracker of a run, which is the one that its folder knows where it is resumed."""
-    tags = {"stage": config.stage, "codec": codec.source}
+    tags = {"stage": config.stage, "codec": codec.source, "folder": folder.as_posix()}
     if init_from:
         tags["init_from"] = init_from
     if parent_run_id:
         tags["mlflow.parentRunId"] = parent_run_id
     return MLflowTracker(
         config.tracking.experiment,
-        config.name,
+        run_name(config.name, overrides),
         folder,
         tags=tags,
         system_metrics=config.tracking.system_metrics,

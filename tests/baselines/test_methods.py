@@ -9,6 +9,7 @@ from baselines.registry import METHODS, build_method, method_class
 from lua_lightning.errors import UserError
 from lua_lightning.images import resize
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.network import enlarge
 from lua_lightning.models.swin import SwinIR
 from tests.baselines.conftest import BASE
@@ -28,8 +29,10 @@ def rivals(tmp_path_factory):
 
 
 @pytest.fixture
-def build(world, rivals):
+def build(world, rivals, codec_folder):
     def build(name, *more):
+        if name == "lua-light" and not more:
+            more = (f"decoder={codec_folder}",)
         own = {"lsr": "lsr", "lsrna-demofusion": "lsr", "swinir": "swinir"}
         weights = [f"weights={rivals / own[name]}"] if name in own else []
         return build_method(name, world, [*weights, *more])
@@ -198,3 +201,39 @@ def test_published_settings_are_the_defaults():
 def test_every_method_has_a_line_in_the_licences():
     text = Path("baselines/LICENSES.md").read_text()
     assert all(f"`{name}`" in text for name in METHODS)
+
+
+def test_the_roundtrips_latents_are_those_of_the_enlarged_image(world, build):
+    start = Start(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)))
+    enlarged = build("pixel-bicubic").run(start, 128).image
+    expected = world.decode(world.codec.encode(enlarged))
+    torch.testing.assert_close(build("roundtrip").run(start, 128).image, expected)
+
+
+def test_a_light_decoder_takes_the_adapters_latents(world, build, codec_folder):
+    start = Start(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)))
+    light = build("lua-light")
+    torch.testing.assert_close(light.run(start, 128).image, build("lua").run(start, 128).image)
+    assert str(codec_folder) in light.sources
+    latents = light.upscale(start, 128, world.clock())
+    other = dataclasses.replace(light.settings, decoder="tiny-d4")
+    switched = type(light)(world, other)
+    expected = LatentCodec.from_pretrained("tiny-d4").decode(latents).clamp(-1, 1)
+    torch.testing.assert_close(switched.run(start, 128).image, expected)
+
+
+def test_a_light_decoder_that_is_not_there_or_does_not_fit_is_unavailable(world):
+    start = Start(torch.zeros(1, 4, 8, 8))
+    with pytest.raises(Unavailable, match=r"no light decoder .* name one with settings.lua-light=\[decoder=FOLDER\]"):
+        build_method("lua-light", world).run(start, 128)
+    with pytest.raises(Unavailable, match="16 channels at 1/8, and"):
+        build_method("lua-light", world, ["decoder=tiny-d16"]).run(start, 128)
+    with pytest.raises(Unavailable, match="nowhere"):
+        build_method("lua-light", world, ["decoder=nowhere"]).run(start, 128)
+
+
+def test_published_generators_have_their_tiny_autoencoder():
+    for name, decoder in {"sdxl": "taesdxl", "sd3": "taesd3", "flux": "taef1", "flux2": "taef2"}.items():
+        light = build_method("lua-light", World(name, device="cpu"))
+        assert light.decoder == decoder
+        assert f"madebyollin/{decoder}" in light.sources

@@ -11,18 +11,8 @@ from PIL import Image
 
 from benchmarks.pages import jpeg_uri
 from benchmarks.recording import reduced
-from benchmarks.report import (
-    cell,
-    columns_of,
-    joined,
-    markdown,
-    page,
-    pareto,
-    plot,
-    shown_metric,
-    write_plot,
-    write_report,
-)
+from benchmarks.report import cell, joined, markdown, pareto, plot, write_plot, write_report
+from benchmarks.report_page import columns_of, page, shown_metric, strongest_rival
 from lua_lightning.evaluation.intervals import Estimate
 from lua_lightning.pictures import read_image
 
@@ -124,6 +114,9 @@ def test_the_page_stands_alone_and_its_data_cannot_break_out(tmp_path):
     assert {name: metric["higher"] for name, metric in data["metrics"].items()} == {
         "psnr": True, "kid/effnet-lite0": False, "seconds": False, "peak_memory_mib": False,
     }  # fmt: skip
+    assert data["pairs"] == {"lua": RESULTS["differences"]}
+    assert data["metrics"]["psnr"]["scored"]
+    assert not shown_metric("dists/vgg-l2")["scored"]
     assert data["about"]["lua"] == "the latent upscaler adapter, then decoding"
 
 
@@ -170,3 +163,33 @@ def test_without_a_time_the_report_says_that_there_is_no_plot(tmp_path):
     paths = write_report(results, {}, tmp_path)
     assert "No method has both" in paths["report"].read_text()
     assert not paths["plot"].exists()
+
+
+def test_the_page_opens_beside_the_strongest_rival():
+    results = copy.deepcopy(RESULTS)
+    rows = results["rows"]
+    rows.append(copy.deepcopy(rows[0]) | {"method": "pixel-bicubic"})
+    rows.append(copy.deepcopy(rows[0]) | {"method": "ceiling"})
+    rows[-1]["metrics"]["psnr"]["value"] = 40.0
+    rows.append(copy.deepcopy(rows[0]) | {"method": "swinir"})
+    rows[-1]["metrics"]["psnr"]["value"] = 31.0
+    names = ["lua", "latent-bicubic", "pixel-bicubic", "swinir"]
+    assert strongest_rival(results, names) == "pixel-bicubic"
+    assert strongest_rival(results, ["lua", "latent-bicubic", "swinir"]) == "swinir"
+    assert strongest_rival({"rows": []}, names) == "latent-bicubic"
+
+
+def test_a_home_is_not_shared(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/ada")
+    results = copy.deepcopy(RESULTS) | {"prompts": []}
+    results["failures"]["lsr"] = "the weights /home/ada/lsr are not there"
+    assert "the weights ~/lsr are not there" in page(results, {}, None)
+    assert "/home/ada" not in page(results, {}, None)
+
+
+def test_ticks_are_plain_numbers(timed):
+    (axes,) = plot(timed, "kid/effnet-lite0").axes
+    labels = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_xticklabels(minor=True))]
+    shown = [label for label in labels if label]
+    assert shown
+    assert all(float(label) > 0 for label in shown)

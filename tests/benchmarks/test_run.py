@@ -11,6 +11,7 @@ from benchmarks import generation
 from benchmarks.__main__ import main
 from benchmarks.benchmark import resolve
 from benchmarks.config import BenchConfig
+from benchmarks.finished import crops_of
 from benchmarks.store import image_path
 from lua_lightning.config import load_config
 from lua_lightning.generators.catalogue import GENERATORS
@@ -56,6 +57,34 @@ def without_timings(path):
     return content
 
 
+def check_fairness_and_crops(content, folder):
+    fair = content["fairness"]
+    assert fair["start"]["same_prompts_and_seeds"]
+    assert fair["start"]["from_the_same_latents"] == ["latent-bicubic", "lua"]
+    assert fair["warm_ups"] == {"latent-bicubic": [1], "lua": [1]}
+    assert fair["seconds"]["sampled_once_for_all"]["lua"] == ["generate"]
+    assert fair["precision"]["adapter"] == "float32"
+    assert fair["threads"] == [content["threads"]]
+    assert fair["devices"] == [content["device"]]
+    assert fair["images"]["generation"] == {"latent-bicubic": 2, "lua": 2}
+    assert (fair["near_duplicates"]["train"], fair["near_duplicates"]["judged"]) == (1, 2)
+    shown = crops_of(folder, content)
+    assert {name: len(files) for name, files in shown.items()} == dict.fromkeys(
+        ("ceiling", "photo-bicubic", "latent-bicubic", "lua", "photograph"), 2
+    )
+
+
+def check_names_and_what_the_parent_carries(parent, children, lua, generated, difference):
+    names = {child.data.tags["method"]: child.info.run_name for child in children}
+    assert names["lua"].startswith("lua 512 methods=latent-bicubic,lua,hidiffusion steps=2 ")
+    assert parent.info.run_name.startswith("bench-512 methods=")
+    carried = parent.data.metrics
+    assert carried["bench/512/lua/psnr"] == pytest.approx(lua["psnr"]["value"])
+    assert carried["bench/512/lua/seconds/total"] == pytest.approx(generated["seconds"]["total"])
+    assert carried["bench/512/lua-minus-latent-bicubic/psnr"] == pytest.approx(difference["value"])
+    assert carried["bench/512/lua-minus-latent-bicubic/psnr/low"] == pytest.approx(difference["low"])
+
+
 def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert main(arguments) == 0
     line = results_of(capsys)
@@ -78,6 +107,8 @@ def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert {"generate", "upscale", "decode", "total"} == set(generated["seconds"])
     assert "note" in generated["metrics"]["fid/effnet-lite0"]
     assert set(generated["metrics"]["kid/effnet-lite0"]) == {"value"}  # two images give no interval
+    assert content["pairs"]["latent-bicubic"]["lua"]["psnr"]["value"] == pytest.approx(-difference["value"])
+    check_fairness_and_crops(content, Path(line["results"]).parent)
     assert Path(line["report"]).stat().st_size > 50_000
     client = mlflow.MlflowClient()
     parent = client.get_run(line["run_id"])
@@ -89,6 +120,7 @@ def test_a_benchmark_ends_with_rows_report_and_one_line(arguments, capsys):
     assert set(numbers) == {"latent-bicubic", "lua", "ceiling", "photo-bicubic"}
     assert numbers["lua"]["bench/512/psnr"] == pytest.approx(lua["psnr"]["value"])
     assert numbers["lua"]["bench/512/seconds/total"] == pytest.approx(generated["seconds"]["total"])
+    check_names_and_what_the_parent_carries(parent, children, lua, generated, difference)
     artifacts = {item.path for item in client.list_artifacts(line["run_id"])}
     assert {"results.json", "results.md", "report.html", "fidelity.png", "prompts.txt"} <= artifacts
     assert "lua" in (Path(line["results"]).parent / "results.md").read_text()

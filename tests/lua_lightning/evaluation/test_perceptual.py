@@ -1,17 +1,23 @@
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 
 import lpips
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from skimage.data import astronaut, chelsea
 
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.perceptual import (
+    DISTS,
     EFFNET,
     LPIPS,
+    LPIPS_VGG,
     distances,
+    dists_distance,
     efficientnet_lite0,
     effnet_distance,
     lpips_distance,
@@ -28,13 +34,30 @@ def images():
     return torch.cat([photo(astronaut()), photo(chelsea())])
 
 
-@pytest.fixture
-def alexnet_file(tmp_path):
-    from torchvision.models import alexnet
+def layers_of(model):
+    """Return the feature layers of a torchvision network with random weights, without its large classifier."""
+    with torch.device("meta"):
+        layers = getattr(torchvision.models, model)().features
+    layers.to_empty(device="cpu")
+    for weights in layers.parameters():
+        torch.nn.init.normal_(weights, std=0.05)
+    return SimpleNamespace(features=layers)
 
-    torch.manual_seed(0)
-    torch.save(alexnet().state_dict(), tmp_path / "alexnet.pth")
-    return tmp_path / "alexnet.pth"
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Return a function that stores random weights; the reference is built when `known` is called."""
+
+    def store(model):
+        torch.manual_seed(0)
+        network = layers_of(model)
+        path = tmp_path / "weights.pth"
+        torch.save({f"features.{name}": values for name, values in network.features.state_dict().items()}, path)
+        other = layers_of(model)
+        monkeypatch.setattr(torchvision.models, model, lambda *args, **kwargs: other)
+        return path, lambda: monkeypatch.setattr(torchvision.models, model, lambda *args, **kwargs: network)
+
+    return store
 
 
 def test_a_blurred_photograph_is_farther_the_more_it_is_blurred(images):
@@ -60,16 +83,30 @@ def test_the_network_knows_a_cat():
     torch.testing.assert_close(features(cat)[0], whole.blocks[0](hidden))
 
 
-def test_lpips_is_the_packages_own_when_the_backbone_is_there(images, alexnet_file, monkeypatch):
-    ours = lpips_distance(alexnet_file)
-    import torchvision
-
-    random = torchvision.models.alexnet()
-    random.load_state_dict(torch.load(alexnet_file))
-    monkeypatch.setattr("torchvision.models.alexnet", lambda *args, **kwargs: random)
-    theirs = lpips.LPIPS(net="alex", verbose=False)
+@pytest.mark.parametrize(("name", "model"), [("alex", "alexnet"), ("vgg", "vgg16")])
+def test_lpips_is_the_packages_own_when_the_backbone_is_there(images, name, model, stored):
+    path, known = stored(model)
+    ours = lpips_distance(path, name)
+    known()
+    theirs = lpips.LPIPS(net=name, verbose=False)
     other = images.flip(0)
     torch.testing.assert_close(ours(images, other), theirs(images, other).flatten())
+    assert ours.name == f"lpips/{name}"
+
+
+def test_dists_is_the_packages_own_when_the_backbone_is_there(images, stored):
+    path, known = stored("vgg16")
+    ours = dists_distance(path)
+    import DISTS_pytorch
+
+    known()
+    theirs = DISTS_pytorch.DISTS(load_weights=False)
+    learned = torch.load(Path(DISTS_pytorch.__file__).parent / "weights.pt", weights_only=True)
+    theirs.alpha.data, theirs.beta.data = learned["alpha"], learned["beta"]
+    other = torch.nn.functional.avg_pool2d(images, 5, 1, 2)
+    expected = theirs(images / 2 + 0.5, other / 2 + 0.5)
+    torch.testing.assert_close(ours(images, other), expected, atol=1e-5, rtol=1e-4)
+    assert ours(images, images).abs().max() < 1e-5
 
 
 def test_lpips_without_its_backbone_says_which_command_brings_it(tmp_path):
@@ -81,4 +118,4 @@ def test_what_is_missing_is_named_beside_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     found, missing = distances.__wrapped__()
     assert [distance.name for distance in found] == [EFFNET]
-    assert list(missing) == [LPIPS]
+    assert list(missing) == [LPIPS, LPIPS_VGG, DISTS]

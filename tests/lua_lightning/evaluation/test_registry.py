@@ -43,15 +43,21 @@ def test_a_label_is_spelled_once():
 
 
 def test_keys_are_the_names_that_results_and_mlflow_have():
-    assert list(keys_of("pairs")) == ["psnr", "ssim", "recovery", "lpips/alex", "perceptual/effnet-lite0"]
+    assert list(keys_of("pairs")) == [
+        "psnr", "ssim", "colour_shift", "recovery", "lpips/alex", "lpips/vgg", "dists/vgg-l2",
+        "perceptual/effnet-lite0",
+    ]  # fmt: skip
     assert set(keys_of("sets", "prompts")) == {
         "fid/inception", "kid/inception", "patch-fid/inception", "patch-kid/inception",
         "fid/effnet-lite0", "kid/effnet-lite0", "patch-fid/effnet-lite0", "patch-kid/effnet-lite0", "clip/vit-b-32",
+        "fd/dinov2-vitl14", "kid/dinov2-vitl14", "patch-fd/dinov2-vitl14", "patch-kid/dinov2-vitl14",
+        "cmmd/clip-vitl14-336", "patch-cmmd/clip-vitl14-336",
     }  # fmt: skip
-    assert set(keys_of("images")) == {"sharpness", "glcm"}
+    assert set(keys_of("images")) == {"sharpness", "glcm", "tile_seam", "clipped"}
     assert set(keys_of("votes")) == {"win_rate", "preference"}
     assert {key for key, metric in METRICS.items() if metric.higher_is_better} == {
         "psnr", "ssim", "recovery", "clip", "win_rate", "preference", "sharpness", "glcm",
+        "musiq", "q_align", "laion_aesthetic", "hpsv3",
     }  # fmt: skip
     assert all(metric.source for metric in METRICS.values())
 
@@ -72,7 +78,7 @@ def test_a_key_has_a_label_at_any_scale(key, label):
 
 @pytest.mark.parametrize("key", ["psrn", "fid", "fid/alex", "x2/psnr/inception", "lpips/alexnet"])
 def test_an_unknown_metric_is_refused_with_the_known_ones(key):
-    with pytest.raises(UserError, match=r"unknown metric .*known: clip/vit-b-32, fid/"):
+    with pytest.raises(UserError, match=r"unknown metric .*known: clip/vit-b-32, clipped, cmmd/"):
         metric_of(key)
 
 

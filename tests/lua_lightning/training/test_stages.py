@@ -163,6 +163,10 @@ def test_a_chain_goes_on_after_a_crash_and_reports_every_stage(settings, monkeyp
                 entry = own[scale][name]
                 assert entry["low"] <= entry["value"] <= entry["high"]
                 assert parent.data.metrics[f"{stage}/{scale}/{name}"] == pytest.approx(entry["value"])
+                if "difference" in entry:
+                    for key, end in (("difference", "value"), ("low", "low"), ("high", "high")):
+                        tracked = parent.data.metrics[f"{stage}/{scale}/{name}/{key}"]
+                        assert tracked == pytest.approx(entry["difference"][end])
             assert "value" in own[scale]["lpips/alex"] or "unavailable" in own[scale]["lpips/alex"]
             assert own[scale]["psnr"]["value"] == pytest.approx(child.data.metrics[f"val/{scale}/psnr"])
     (first,) = (runs / "stage1").iterdir()
