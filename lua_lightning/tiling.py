@@ -1,5 +1,6 @@
 """Apply an enlarging or reducing network to an image or latent tile by tile, in bounded memory."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ def tiled(
     tile: int = 64,
     overlap: int = 16,
     cell: int = 1,
+    reach: int | None = None,
 ) -> Tensor:
     """Return `fn(x)` computed on overlapping tiles of `x` (B, C, H, W) that are blended with linear ramps.
 
@@ -31,12 +33,14 @@ def tiled(
         overlap: Pixels of `x` that neighbouring tiles share; at most half a tile.
         cell: Tiles begin at multiples of this many pixels of the coarser side of `fn`, for one that treats the
             positions in a cell of that side differently. The sides of `x` are then multiples of it too.
+        reach: How many pixels of `x` beyond a place `fn` sees, where that is known: every tile is then computed with
+            that much around it, which is cut off, and nothing is blended. The result is that of the whole.
 
     Raises:
         UserError: The tile and the overlap do not suit each other, or something is not a multiple of the reduction.
     """
     out, top = None, 0
-    for band in bands(fn, x, scale, tile, overlap, cell):
+    for band in bands(fn, x, scale, tile, overlap, cell, reach):
         if out is None:
             height, width = (int(side * Fraction(scale)) for side in x.shape[-2:])
             if band.shape[-2] == height:
@@ -55,6 +59,7 @@ def bands(
     tile: int = 64,
     overlap: int = 16,
     cell: int = 1,
+    reach: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield what `tiled` returns from top to bottom, in bands (B, C', h, W*scale) of about a tile's height.
 
@@ -62,6 +67,8 @@ def bands(
     """
     scale = Fraction(scale)
     height, width = x.shape[-2:]
+    if reach is not None:
+        overlap = 0
     if not 0 <= overlap <= tile // 2 or tile < 1:
         raise UserError(f"overlap {overlap} must lie between 0 and half the tile, {tile // 2}")
     if height <= tile and width <= tile:
@@ -69,6 +76,9 @@ def bands(
         return
     step = scale.denominator * cell
     _check_multiples(step, tile=tile, overlap=overlap, height=height, width=width)
+    if reach is not None:
+        yield from _exact_bands(fn, x, scale, tile, -(-reach // step) * step, step)
+        return
     tops = starts(height, tile, overlap, step)
     waiting = None  # the rows that the next row of tiles makes too
     for top, following in zip(tops, [*tops[1:], height], strict=True):
@@ -80,6 +90,33 @@ def bands(
         waiting = band[..., finished:, :].clone()
         yield band[..., :finished, :]
         del band  # it need not wait for the next one
+
+
+def _exact_bands(
+    fn: Callable[[Tensor], Tensor], x: Tensor, scale: Fraction, tile: int, reach: int, step: int
+) -> Iterator[Tensor]:
+    """Yield bands of tiles that are computed with `reach` pixels around them."""
+    height, width = x.shape[-2:]
+    for top, bottom in _parts(height, tile, step):
+        above, band = max(0, top - reach), None
+        strip = x[..., above : bottom + reach, :]
+        rows = slice(int((top - above) * scale), int((bottom - above) * scale))
+        for left, right in _parts(width, tile, step):
+            before = max(0, left - reach)
+            done = fn(strip[..., before : right + reach])
+            if band is None:
+                band = done.new_empty((*done.shape[:-2], rows.stop - rows.start, int(width * scale)))
+            columns = slice(int((left - before) * scale), int((right - before) * scale))
+            band[..., int(left * scale) : int(right * scale)] = done[..., rows, columns]
+        assert band is not None
+        yield band
+
+
+def _parts(size: int, tile: int, step: int) -> list[tuple[int, int]]:
+    """Return the begin and end of parts of an axis, equal but for `step`, none longer than `tile`."""
+    count, units = -(-size // tile), size // step
+    edges = [index * units // count * step for index in range(count + 1)]
+    return list(itertools.pairwise(edges))
 
 
 def _across(

@@ -191,7 +191,11 @@ def decode_as(codec: LatentCodec, latents: Tensor, plan: Plan, tile: int) -> Ima
 
 def _decoded(codec: LatentCodec, latents: Tensor, side: int) -> Iterator[Tensor]:
     """Yield the images (1, 3, h, W), around [-1, 1], of latents (1, C, H, W) from top to bottom."""
-    return bands(codec.decode, latents, codec.downscale, side, OVERLAP, codec.shift.shape[-1])
+
+    def decode(part: Tensor) -> Tensor:
+        return codec.decode(part, tile=max(part.shape[-2:]))  # at once: it is a tile
+
+    return bands(decode, latents, codec.downscale, side, OVERLAP, codec.shift.shape[-1], codec.decoder_reach)
 
 
 def fit(image: Image.Image, alpha: np.ndarray | None, plan: Plan) -> Image.Image:
@@ -237,7 +241,8 @@ def encode_pixels(codec: LatentCodec, pixels: np.ndarray, side: int) -> Tensor:
     def encode(part: Tensor) -> Tensor:
         return codec.encode(part.to(codec.device).float().div(127.5).sub(1))
 
-    return tiled(encode, planes, Fraction(1, unit), side * unit, OVERLAP * unit, cell)
+    reach = None if codec.encoder_reach is None else codec.encoder_reach * unit
+    return tiled(encode, planes, Fraction(1, unit), side * unit, OVERLAP * unit, cell, reach)
 
 
 @torch.inference_mode()

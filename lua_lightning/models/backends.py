@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lua_lightning.errors import UserError
 from lua_lightning.models.factors import denormalise, factors_of, normalise
+from lua_lightning.models.reach import reach_of
 from lua_lightning.models.tiny_autoencoder import TinyAutoencoder
 
 RGB = 3
@@ -29,6 +30,8 @@ class Backend:
     scale: Tensor
     downscale: int = 8
     source: str = "the autoencoder"  # what errors call it
+    encoder_reach: int | None = None  # latents beyond a place that matter to it; None where that is not known
+    decoder_reach: int | None = None
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return (raw - shift) * scale as float32; same shape."""
@@ -50,7 +53,8 @@ def _plain(channels: int, encode: Callable, decode: Callable) -> Backend:
 
 
 def _patch(model: Any) -> Backend:
-    return _of(model, model.config.latent_channels, model.encode, model.decode)
+    backend = _of(model, model.config.latent_channels, model.encode, model.decode)
+    return replace(backend, encoder_reach=reach_of(model.encoder), decoder_reach=reach_of(model.decoder))
 
 
 def _kl(model: Any) -> Backend:
@@ -63,7 +67,11 @@ def _kl(model: Any) -> Backend:
 
 
 def _tiny_autoencoder(model: TinyAutoencoder) -> Backend:
-    return _plain(model.config.latent_channels, model.encode, model.decode)
+    backend = _plain(model.config.latent_channels, model.encode, model.decode)
+    # An encoder counts in pixels. What it sees of them is rounded up to whole latents.
+    pixels, latents = reach_of(model.encoder), reach_of(model.decoder)
+    encoder = None if pixels is None else -(-pixels // model.downscale)
+    return replace(backend, encoder_reach=encoder, decoder_reach=latents)
 
 
 def _diffusers_tiny(model: Any) -> Backend:

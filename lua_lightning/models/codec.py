@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from lua_lightning.models.tiny_autoencoder import TinyAutoencoder, holds_weights
 from lua_lightning.tiling import tiled
 
 OVERLAP = 16  # latents that neighbouring tiles share
+CACHED = 128  # side in latents of tiles whose activations a processor's cache still holds for the most part
 
 
 OWN_CLASSES: dict[str, Callable[[Path], nn.Module]] = {
@@ -85,6 +87,8 @@ class LatentCodec(nn.Module):
         downscale: Pixels per latent along each side.
         source: The name, folder or repository id it was loaded from.
         revision: Commit of a hub repository, when one was asked for.
+        encoder_reach: Latents around a place that matter when it is encoded, 0 for none; None for an unknown number.
+        decoder_reach: The same of decoding. Where it is known, tiles show no seam.
         mixed_precision: Whether a float32 autoencoder multiplies in bfloat16: faster, with less exact gradients.
     """
 
@@ -98,6 +102,7 @@ class LatentCodec(nn.Module):
         self.source, self.revision = source, revision
         self.mixed_precision = False
         self._encode, self._decode = backend.encode, backend.decode
+        self.encoder_reach, self.decoder_reach = backend.encoder_reach, backend.decoder_reach
         self.register_buffer("shift", backend.shift.float(), persistent=False)
         self.register_buffer("scale", backend.scale.float(), persistent=False)
 
@@ -190,7 +195,8 @@ class LatentCodec(nn.Module):
 
         Args:
             images: H and W multiples of `downscale`.
-            tile: Side in pixels of the tiles that a large image is encoded in; None encodes it at once.
+            tile: Side in pixels of the tiles that a large image is encoded in; None encodes it at once. The tiles make
+                no difference where `encoder_reach` is known.
 
         Raises:
             UserError: The shape does not fit.
@@ -203,9 +209,9 @@ class LatentCodec(nn.Module):
             )
         if tile:
             shrink, overlap = Fraction(1, self.downscale), OVERLAP * self.downscale
-            return self.normalise(
-                tiled(lambda part: self._apply_model(self._encode, part), images, shrink, tile, overlap)
-            )
+            reach = None if self.encoder_reach is None else self.encoder_reach * self.downscale
+            encode = partial(self._apply_model, self._encode)
+            return self.normalise(tiled(encode, images, shrink, tile, overlap, reach=reach))
         return self.normalise(self._apply_model(self._encode, images))
 
     def decode(self, latents: Tensor, tile: int | None = None, check_finite: bool = True) -> Tensor:
@@ -213,7 +219,9 @@ class LatentCodec(nn.Module):
 
         Args:
             latents: Normalised latents of any dtype; gradients flow through to them.
-            tile: Side in latents of the tiles that large latents are decoded in; None decodes them at once.
+            tile: Side in latents of the tiles that large latents are decoded in; None decodes them at once, or in tiles
+                of `CACHED` latents where these make no difference and no gradients are asked for. The time is then
+                proportional to the size, and the memory that decoding needs beside the image is bounded.
             check_finite: Whether to refuse values that are not finite where no gradients are asked for. The check makes
                 the host wait for the device.
 
@@ -227,7 +235,10 @@ class LatentCodec(nn.Module):
         def decode(part: Tensor) -> Tensor:
             return self._apply_model(self._decode, part)
 
-        images = tiled(decode, raw, self.downscale, tile, overlap=OVERLAP) if tile else decode(raw)
+        if tile is None and self.decoder_reach is not None and not torch.is_grad_enabled():
+            tile = CACHED
+        reach = self.decoder_reach
+        images = tiled(decode, raw, self.downscale, tile, OVERLAP, reach=reach) if tile else decode(raw)
         if check_finite and not torch.is_grad_enabled():
             problem = what_is_not_finite(latents, images, self.source, self.dtype)
             if problem:

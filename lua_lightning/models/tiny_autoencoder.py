@@ -62,7 +62,7 @@ class Block(nn.Module):
         return torch.relu(self.conv(features) + features)
 
 
-class Squeeze(nn.Module):
+class Squeeze(nn.Tanh):
     """Bound latents smoothly to (-3, 3)."""
 
     def forward(self, latents: Tensor) -> Tensor:
