@@ -7,12 +7,17 @@ from lua_lightning.commands.choices import adapters
 from lua_lightning.commands.command import Command, listing
 from lua_lightning.errors import UserError
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `lua-lightning crisp`."""
     parser.add_argument("faithful", help="adapter of sharpness 0: name, folder or hub id")
     parser.add_argument("crisp", help="adapter of sharpness 1, which was trained from it")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default=DTYPES[0], help="number format of the files; loaded, all are float32"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -22,6 +27,8 @@ def run(options: argparse.Namespace) -> None:
         UserError: The adapters are of different networks, or the folder is there already.
     """
     from dataclasses import replace
+
+    import torch
 
     from lua_lightning.files import write_bytes, write_tensors
     from lua_lightning.models.adapter import LatentUpscaler
@@ -39,8 +46,9 @@ def run(options: argparse.Namespace) -> None:
         same = False
     if not same:
         raise UserError(f"{options.crisp} is of another network than {options.faithful}: train it from that one")
-    faithful.save_pretrained(options.out)
-    write_tensors(options.out / CRISP_NAME, weights)
+    dtype = getattr(torch, options.dtype)
+    faithful.to(dtype).save_pretrained(options.out)
+    write_tensors(options.out / CRISP_NAME, {name: tensor.to(dtype) for name, tensor in weights.items()})
     for path in sorted(find_pretrained(options.crisp).iterdir()):  # its card tells of the later training too
         if path.is_file() and not (options.out / path.name).exists():
             write_bytes(options.out / path.name, path.read_bytes())

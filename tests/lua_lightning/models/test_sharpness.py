@@ -8,6 +8,7 @@ from lua_lightning.cli import main
 from lua_lightning.errors import UserError
 from lua_lightning.files import write_tensors
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.pretrained import WEIGHTS_NAME, read_weights
 from lua_lightning.models.sharpness import CRISP_NAME, between
 from lua_lightning.pipeline import load_pair
 
@@ -85,3 +86,23 @@ def test_adapters_of_different_networks_are_not_joined(tmp_path, capsys):
 def test_half_precision_weights_are_mixed_in_float32():
     one, other = {"a": torch.tensor([1.0]).half()}, {"a": torch.tensor([2.0]).half()}
     assert between(one, other, 0.3)["a"] == torch.tensor([1.3]).half()
+
+
+def test_half_precision_files_are_half_as_large_and_loaded_as_float32(tmp_path):
+    for index, name in enumerate(("a", "b")):
+        adapter(index).save_pretrained(tmp_path / name)
+    names = [str(tmp_path / "a"), str(tmp_path / "b")]
+    for dtype in ("float32", "float16"):
+        assert main(["crisp", *names, "--out", str(tmp_path / dtype), "--dtype", dtype]) == 0
+    for name in (WEIGHTS_NAME, CRISP_NAME):
+        sizes = [
+            sum(t.nbytes for t in read_weights(tmp_path / dtype / name).values()) for dtype in ("float32", "float16")
+        ]
+        assert sizes[0] == 2 * sizes[1]
+    for sharpness in (0.0, 1.0):
+        ours, whole = (
+            LatentUpscaler.from_pretrained(tmp_path / d, sharpness=sharpness) for d in ("float16", "float32")
+        )
+        assert ours.dtype == torch.float32
+        for name, weight in ours.state_dict().items():
+            torch.testing.assert_close(weight, whole.state_dict()[name], atol=1e-4, rtol=1e-3)
