@@ -26,32 +26,13 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: The adapters are of different networks, or the folder is there already.
     """
-    from dataclasses import replace
-
     import torch
 
-    from lua_lightning.files import write_bytes, write_tensors
-    from lua_lightning.models.adapter import LatentUpscaler
-    from lua_lightning.models.pretrained import find_pretrained
-    from lua_lightning.models.sharpness import CRISP_NAME, between
+    from lua_lightning.models.joining import join
 
     if options.out.exists():
         raise UserError(f"--out {options.out} is there already: name a new folder")
-    faithful, crisp = (LatentUpscaler.from_pretrained(source) for source in (options.faithful, options.crisp))
-    weights = crisp.state_dict()
-    try:
-        between(faithful.state_dict(), weights, 0.5)
-        same = replace(crisp.config, latent_range=faithful.config.latent_range) == faithful.config
-    except ValueError:
-        same = False
-    if not same:
-        raise UserError(f"{options.crisp} is of another network than {options.faithful}: train it from that one")
-    dtype = getattr(torch, options.dtype)
-    faithful.to(dtype).save_pretrained(options.out)
-    write_tensors(options.out / CRISP_NAME, {name: tensor.to(dtype) for name, tensor in weights.items()})
-    for path in sorted(find_pretrained(options.crisp).iterdir()):  # its card tells of the later training too
-        if path.is_file() and not (options.out / path.name).exists():
-            write_bytes(options.out / path.name, path.read_bytes())
+    join(options.faithful, options.crisp, options.out, getattr(torch, options.dtype))
     print(f"{options.out}: sharpness 0 is {options.faithful}, sharpness 1 is {options.crisp}")
 
 

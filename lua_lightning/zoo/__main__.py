@@ -1,0 +1,65 @@
+"""Put the adapter that a finished chain of stages has trained into the zoo.
+
+Command: python -m lua_lightning.zoo runs/zoo/lua-tiny-d64
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lua_lightning.commands.command import Command, run_command
+from lua_lightning.errors import UserError
+from lua_lightning.zoo import ZOO
+
+CRISP = "stage4"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `python -m lua_lightning.zoo`."""
+    parser.add_argument("chain", type=Path, help="folder of a finished chain")
+    parser.add_argument("--zoo", type=Path, default=ZOO, help="folder that holds the zoo")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the adapter of the chain's last stage into the zoo, in half precision, under the chain's name.
+
+    A last stage IV is the crisp end of the adapter's sharpness, and the stage before it the faithful one.
+
+    Raises:
+        UserError: The chain is not finished.
+    """
+    import torch
+
+    from lua_lightning.config import RunConfig, load_config
+    from lua_lightning.documents import read_json
+    from lua_lightning.models.joining import join
+    from lua_lightning.training.chain import STAGES
+    from lua_lightning.training.runs import CONFIG, RESULTS
+
+    if not (options.chain / RESULTS).is_file():
+        raise UserError(f"{options.chain} is not the folder of a finished chain: train it first, by `make zoo`")
+    name = load_config(RunConfig, options.chain / CONFIG).name
+    folders = [Path(folder) for folder in read_json(options.chain / STAGES).values()]
+    stages = [load_config(RunConfig, folder / CONFIG).stage for folder in folders]
+    crisp = folders.pop() / "adapter" if stages[-1] == CRISP and len(stages) > 1 else None
+    join(folders[-1] / "adapter", crisp, options.zoo / name, torch.float16)
+    print(f"{options.zoo / name}: {', '.join(stages)}")
+
+
+COMMAND = Command(
+    "zoo",
+    "Put the adapter that a finished chain has trained into the zoo.",
+    "python -m lua_lightning.zoo runs/zoo/lua-tiny-d64",
+    add_arguments,
+    run,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m lua_lightning.zoo` and return the exit status."""
+    return run_command(COMMAND, "python -m lua_lightning.zoo", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
