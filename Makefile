@@ -158,6 +158,16 @@ comfyui-network: ## copy the inference network into the ComfyUI node pack, which
 doctor: setup ## say what is here and what is missing
 	@$(RUN) doctor
 
+# Each part goes on where it was stopped; what is finished is not trained again. `rm -r runs/zoo` begins anew.
+ZOO := $(BIN)/python -m lua_lightning.zoo
+
+.PHONY: zoo
+ifdef MINUTES
+zoo: zoo-flux2 ## rebuild every shipped model (MINUTES=9: the FLUX.2 adapters alone, in that time, on a GPU)
+else
+zoo: zoo-codecs zoo-adapters zoo-generator zoo-rivals
+endif
+
 .PHONY: zoo-codecs
 zoo-codecs: data ## rebuild the embedded autoencoders tiny-d64, tiny-d16 and tiny-d4
 	$(RUN) train-codec experiments/zoo/codec-d64.yaml photos=$(PHOTOS)
@@ -165,25 +175,27 @@ zoo-codecs: data ## rebuild the embedded autoencoders tiny-d64, tiny-d16 and tin
 	$(RUN) train-codec experiments/zoo/codec-d4.yaml photos=$(PHOTOS)
 
 .PHONY: zoo-adapters
-zoo-adapters: data ## rebuild the embedded adapters lua-tiny-d16 and lua-tiny-d4 (RESUME=1 goes on)
-	$(RUN) chain experiments/zoo/lua-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
-	$(RUN) chain experiments/zoo/lua-tiny-d4.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+zoo-adapters: data ## rebuild the embedded adapters lua-tiny-d64, lua-tiny-d16 and lua-tiny-d4
+	for name in lua-tiny-d64 lua-tiny-d16 lua-tiny-d4; do \
+		$(RUN) chain experiments/zoo/$$name.yaml --folder runs/zoo/$$name data.photos=$(PHOTOS) $(ARGS) && \
+		$(ZOO) runs/zoo/$$name || exit 1; done
 
 .PHONY: zoo-generator
 zoo-generator: data ## rebuild the embedded generator tiny-sdxl (started again, it goes on)
 	$(RUN) train-generator experiments/zoo/tiny-sdxl.yaml photos=$(PHOTOS)
 
 .PHONY: zoo-flux2
-zoo-flux2: data ## rebuild the FLUX.2 adapters (LUA_LIGHTNING_TAEF2=folder, MINUTES=9 for both, RESUME=1 goes on)
-	$(RUN) chain experiments/zoo/lua-flux2-small.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume) \
+zoo-flux2: data ## rebuild the FLUX.2 adapters (LUA_LIGHTNING_TAEF2=folder, MINUTES=9 for both)
+	$(RUN) chain experiments/zoo/lua-flux2-small.yaml --folder runs/zoo/lua-flux2-small data.photos=$(PHOTOS) $(ARGS) \
 		$(if $(MINUTES),--minutes $(shell awk "BEGIN {print $(MINUTES) * 0.4}"))
-	$(RUN) chain experiments/zoo/lua-flux2-base.yaml data.photos=$(PHOTOS) $(ARGS) $(if $(RESUME),--resume) \
+	$(RUN) chain experiments/zoo/lua-flux2-base.yaml --folder runs/zoo/lua-flux2-base data.photos=$(PHOTOS) $(ARGS) \
 		$(if $(MINUTES),--minutes $(shell awk "BEGIN {print $(MINUTES) * 0.6}"))
 
 .PHONY: zoo-rivals
-zoo-rivals: data ## rebuild the embedded rivals of the adapter, lsr-tiny-d16 and swinir-tiny (RESUME=1 goes on)
-	$(RUN) train experiments/zoo/lsr-tiny-d16.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
-	$(RUN) train experiments/zoo/swinir-tiny.yaml data.photos=$(PHOTOS) $(if $(RESUME),--resume)
+zoo-rivals: data ## rebuild the embedded rivals of the adapter, lsr-tiny-d16 and swinir-tiny
+	for name in lsr-tiny-d16 swinir-tiny; do \
+		$(RUN) train experiments/zoo/$$name.yaml --folder runs/zoo/$$name data.photos=$(PHOTOS) $(ARGS) && \
+		$(ZOO) runs/zoo/$$name || exit 1; done
 
 .PHONY: zoo-check
 zoo-check: data ## measure what every shipped adapter gains over bicubic on test photographs (ADAPTER=name)

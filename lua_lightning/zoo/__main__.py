@@ -1,4 +1,4 @@
-"""Put the adapter that a finished chain of stages has trained into the zoo.
+"""Put the adapter that a finished run, or chain of stages, has trained into the zoo.
 
 Command: python -m lua_lightning.zoo runs/zoo/lua-tiny-d64
 """
@@ -17,17 +17,17 @@ CRISP = "stage4"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `python -m lua_lightning.zoo`."""
-    parser.add_argument("chain", type=Path, help="folder of a finished chain")
+    parser.add_argument("run", type=Path, help="folder of a finished run or chain")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="folder that holds the zoo")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the adapter of the chain's last stage into the zoo, in half precision, under the chain's name.
+    """Write the adapter of the run, or of the chain's last stage, into the zoo, in half precision, under its name.
 
     A last stage IV is the crisp end of the adapter's sharpness, and the stage before it the faithful one.
 
     Raises:
-        UserError: The chain is not finished.
+        UserError: The run is not finished.
     """
     import torch
 
@@ -37,10 +37,11 @@ def run(options: argparse.Namespace) -> None:
     from lua_lightning.training.chain import STAGES
     from lua_lightning.training.runs import CONFIG, RESULTS
 
-    if not (options.chain / RESULTS).is_file():
-        raise UserError(f"{options.chain} is not the folder of a finished chain: train it first, by `make zoo`")
-    name = load_config(RunConfig, options.chain / CONFIG).name
-    folders = [Path(folder) for folder in read_json(options.chain / STAGES).values()]
+    folder: Path = options.run
+    if not (folder / RESULTS).is_file():
+        raise UserError(f"{folder} is not the folder of a finished run or chain: train it first, by `make zoo`")
+    name, chain = load_config(RunConfig, folder / CONFIG).name, folder / STAGES
+    folders = [Path(stage) for stage in read_json(chain).values()] if chain.is_file() else [folder]
     stages = [load_config(RunConfig, folder / CONFIG).stage for folder in folders]
     crisp = folders.pop() / "adapter" if stages[-1] == CRISP and len(stages) > 1 else None
     join(folders[-1] / "adapter", crisp, options.zoo / name, torch.float16)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     "zoo",
-    "Put the adapter that a finished chain has trained into the zoo.",
+    "Put the adapter that a finished run or chain has trained into the zoo.",
     "python -m lua_lightning.zoo runs/zoo/lua-tiny-d64",
     add_arguments,
     run,

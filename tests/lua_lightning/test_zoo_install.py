@@ -1,4 +1,4 @@
-"""`python -m lua_lightning.zoo`: what a finished chain has trained goes into the zoo."""
+"""`python -m lua_lightning.zoo`: what a finished run or chain has trained goes into the zoo."""
 
 import torch
 
@@ -48,3 +48,10 @@ def test_a_last_stage_four_is_the_crisp_end(tmp_path):
         adapter = LatentUpscaler.from_pretrained(tmp_path / "zoo/mine", sharpness=sharpness)
         assert float(adapter.conv_first.bias[0]) == first
     assert (tmp_path / "zoo/mine/README.md").read_text() == "# stage4\n"
+
+
+def test_a_run_is_as_good_as_a_chain(tmp_path):
+    run = finished_chain(tmp_path / "chain", "lsr") / "lsr"
+    write_json(run / RESULTS, {})
+    assert main([str(run), "--zoo", str(tmp_path / "zoo")]) == 0
+    assert LatentUpscaler.from_pretrained(tmp_path / "zoo/mine").config.channels == 4
