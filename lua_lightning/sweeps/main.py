@@ -22,6 +22,7 @@ from lua_lightning.sweeps.plan import ERROR, Plan, PlannedRun, load_plan
 from lua_lightning.tracking.address import SQLITE, tracking_uri
 from lua_lightning.tracking.delivery import connect
 from lua_lightning.tracking.spool import stored_run_id
+from lua_lightning.tracking.sync import finish
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.runs import RESULTS
 from lua_lightning.training.train import quiet
@@ -136,6 +137,9 @@ def run_sweep(plan: Plan, todo: Sequence[PlannedRun], options: Any) -> int:
     tracker = MLflowTracker(
         own.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, system_metrics=False
     )
+    for run in plan.runs:
+        if run.state == "finished" and not run.is_running():
+            finish(run.folder)
     with tracker:
         tracker.log_run_start(to_yaml(plan.config))
         parent = tracker.run_id  # database and experiment are there before the first worker starts

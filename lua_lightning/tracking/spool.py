@@ -107,6 +107,13 @@ class Spool:
             return next((record["timestamp"] for line in file if (record := parsed(line)) is not None), None)
         return None
 
+    def last_status(self) -> str | None:
+        """Return the status that was recorded last, None where there is none."""
+        with contextlib.suppress(OSError), self.records.open("rb") as file:
+            found = [record["status"] for line in file if (record := parsed(line)) is not None and "status" in record]
+            return found[-1] if found else None
+        return None
+
     def _identity(self) -> str | None:
         with contextlib.suppress(OSError), self.records.open("rb") as file:
             record = parsed(file.readline())

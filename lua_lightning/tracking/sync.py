@@ -1,6 +1,7 @@
 """Send a run's records that MLflow has not received."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,24 @@ def sync(folder: str | Path) -> int:
     with explained(uri):
         ensure_run(client, spool, uri)
         return spool.deliver(client)
+
+
+def finish(folder: str | Path) -> None:
+    """Send what the folder of a finished run still holds, as where a kill came between its results and their delivery.
+
+    Where MLflow does not take it, a line on stderr says how to send it later.
+    """
+    spool = Spool(Path(folder))
+    if not spool.begun:
+        return
+    if spool.last_status() != "FINISHED":
+        spool.append(status="FINISHED")
+    if not spool.remaining():
+        return
+    try:
+        sync(folder)
+    except UserError as error:
+        print(f"{error}; `lua-lightning sync {folder}` sends the records that wait in it", file=sys.stderr)
 
 
 def add(folder: Path, *, tags: Mapping[str, str] | None = None, metrics: Mapping[str, float] | None = None) -> bool:

@@ -23,6 +23,7 @@ from lua_lightning.evaluation.tables import plain_table, reported
 from lua_lightning.files import write_json, write_text
 from lua_lightning.signals import resumable
 from lua_lightning.tracking.names import run_name
+from lua_lightning.tracking.sync import finish
 from lua_lightning.tracking.tracker import MLflowTracker
 from lua_lightning.training.budget import Budget
 from lua_lightning.training.checks import check_run
@@ -253,6 +254,8 @@ def _run_stage(
 ) -> dict[str, Any]:
     """Return a stage's closing numbers: those on disk, or those of running it, or of going on with it."""
     if key in begun and (Path(begun[key]) / RESULTS).exists():
+        if is_rank_zero():
+            finish(begun[key])
         return read_json(Path(begun[key]) / RESULTS, keys={"adapter": str, "folder": str, "stage": str})
     if key in begun and (Path(begun[key]) / CONFIG).exists():
         results = train(run, resume=begun[key], parent_run_id=parent, command=command)

@@ -15,6 +15,7 @@ from lua_lightning.documents import read_json
 from lua_lightning.errors import UserError
 from lua_lightning.files import PARTIAL, write_json
 from lua_lightning.locks import HOLDER, LOCK, alone
+from lua_lightning.tracking.sync import finish
 
 CONFIG, RESULTS, SCORES, START = "config.yaml", "results.json", "scores.json", "init_from.txt"
 # Hashes of the photographs and of the codec that a run was begun with.
@@ -150,8 +151,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """Return what a finished run noted, and say on stderr that there was nothing left to do."""
+    """Return what a finished run noted, and say on stderr that there was nothing left to do but to send its records."""
     rank_zero_only(print)(f"{folder} is finished already: these are its results", file=sys.stderr)
+    rank_zero_only(finish)(folder)
     return read_json(folder / RESULTS)
 
 

@@ -197,8 +197,9 @@ def train(
             write_scores(folder / SCORES, module.crop_scores)
             history = [*read_history(init_from), training_record(config, results)]
             card = adapter_card(config, history, module.crop_scores, photos, command)
-            export(module.averaged, folder, config, results, card, history)
+            export(module.averaged, folder, config, card, history)
             tracker.log_artifact(folder / "adapter")
+            write_json(folder / RESULTS, results)  # marks the run as finished, whose records are all kept by now
     return results
 
 
@@ -258,16 +259,14 @@ def export(
     adapter: LatentUpscaler,
     folder: Path,
     config: RunConfig,
-    results: dict[str, Any],
     card: str,
     history: list[dict[str, Any]],
 ) -> None:
-    """Write the adapter's folder and the run's closing numbers, which mark it as finished."""
+    """Write the adapter's folder."""
     adapter.save_pretrained(folder / "adapter")
     write_text(folder / "adapter" / CONFIG, to_yaml(config))
     write_json(folder / "adapter" / HISTORY, history)
     write_card(folder / "adapter", card)
-    write_json(folder / RESULTS, results)
 
 
 def validation_scores(trainer: L.Trainer) -> dict[str, float]:
@@ -278,7 +277,6 @@ def validation_scores(trainer: L.Trainer) -> dict[str, float]:
 def quiet() -> None:
     """Keep standing advice off the screen; each piece was considered and does not apply here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # slices of memory-mapped shards need none
         ".*dataloader is not resumable.*",  # StreamSampler starts at the trainer's step

@@ -36,8 +36,9 @@ class Work:
         self.ranks: dict[int, int] = {}
 
     def wait_for_steps(self) -> None:
+        """Wait until steps are recorded and MLflow, which a busy machine starts slowly, has the run."""
         deadline = time.monotonic() + 900
-        while not any('"step": 20,' in path.read_text() for path in self.runs.glob("stage1/*/metrics.jsonl")):
+        while not self._is_at_work():
             assert self.launcher.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < deadline, self.log.read_text()[-2000:]
             time.sleep(0.2)
@@ -48,6 +49,10 @@ class Work:
             if rank:
                 self.ranks[int(rank.removeprefix(b"RANK="))] = child
         assert sorted(self.ranks) == [0, 1]
+
+    def _is_at_work(self) -> bool:
+        recorded = any('"step": 20,' in path.read_text() for path in self.runs.glob("stage1/*/metrics.jsonl"))
+        return recorded and json.loads((self.folder / "tracking.json").read_text())["run_id"] is not None
 
     def wait_until_gone(self, ranks, seconds: float) -> None:
         deadline = time.monotonic() + seconds

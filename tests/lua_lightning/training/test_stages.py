@@ -16,7 +16,7 @@ from lua_lightning.evaluation.intervals import intervals, read_scores
 from lua_lightning.locks import is_held
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.signals import Stopped
-from lua_lightning.tracking.spool import stored_run_id
+from lua_lightning.tracking.spool import Spool, stored_run_id
 from lua_lightning.training.chain import load_chain, run_chain
 from lua_lightning.training.curriculum import supervised_scales
 from lua_lightning.training.module import AdapterModule
@@ -224,3 +224,18 @@ def test_the_same_command_on_a_finished_folder_tells_its_results_again(settings,
     assert "is finished already" in " ".join(err.split())
     assert main([*line, "seed=1"]) == 2
     assert "other settings (seed: 0 -> 1)" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", ["train", "chain"])
+def test_what_a_kill_behind_the_results_left_waiting_is_sent_by_the_same_command(settings, tmp_path, capsys, command):
+    line = [command, "experiments/stage1.yaml", *settings, "train.steps=4", "--folder", str(tmp_path / "own")]
+    assert main(line) == 0
+    run_id = json.loads(capsys.readouterr().out.splitlines()[-1])["run_id"]
+    spool = Spool(tmp_path / "own")
+    spool.append(status="RUNNING")
+    spool.add_files("artifact", lambda folder: (folder / "late.txt").write_text("late"))
+    assert main(line) == 0
+    assert spool.remaining() == 0
+    client = mlflow.MlflowClient()
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert "late.txt" in [item.path for item in client.list_artifacts(run_id)]
