@@ -62,7 +62,7 @@ def read_manifest(path: Path, prompts: int, side: int = 1) -> dict[str, tuple[Br
     return {name: tuple(images[index] for index in sorted(images)) for name, images in found.items() if images}
 
 
-def _entries(path: Path) -> list[Mapping[str, Any]]:
+def _entries(path: Path) -> Sequence[Mapping[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))

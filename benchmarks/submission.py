@@ -71,6 +71,8 @@ def row_problems(row: Mapping[str, Any], size: Any, prompts: int) -> Iterator[st
         yield f"track must be one of {', '.join(TRACKS)}"
     if row.get("size") != size:
         yield f"size {row.get('size')} is not the benchmark's {size}"
+    if not isinstance(row.get("device", ""), str):
+        yield "the device of images made elsewhere must be a text"
     count = row.get("n")
     if type(count) is not int or count < 1:
         yield "n, the number of images, must be at least 1"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.finished import read_json
-from benchmarks.report import cell, cost
+from benchmarks.report import cell, cost, named
 from benchmarks.report_page import COST, columns_of
 from benchmarks.submission import problems
 from docs.pages import ROOT, write_between
@@ -40,7 +40,7 @@ def entry_of(results: Mapping[str, Any], by: str) -> dict[str, Any]:
     """Return what the leaderboard keeps of results: facts, counts, and rows with their intervals and costs."""
     rows = [
         {
-            **{key: row[key] for key in ("method", "track", "n", *COST_KEYS) if key in row},
+            **{key: row[key] for key in ("method", "track", "n", "device", *COST_KEYS) if key in row},
             "metrics": {name: own for name, own in row["metrics"].items() if "value" in own},
         }
         for row in results["rows"]
@@ -77,7 +77,7 @@ def track_table(track: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of one track of one entry."""
     names, timed = columns_of(rows), COST if any("seconds" in row for row in rows) else ()
     lines = [
-        [row["method"], str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if timed else ())]
+        [safe(named(row)), str(row["n"]), *(cell(row, name) for name in names), *(cost(row) if timed else ())]
         for row in rows
     ]
     return markdown_table([track, "n", *map(label_of, (*names, *timed))], lines)

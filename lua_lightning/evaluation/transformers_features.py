@@ -34,7 +34,7 @@ def dinov2(folder: Path | None = None, device: str = "cpu") -> FeatureNetwork:
 
     weights = _weights("dinov2-vitl14", folder, Dinov2Config, DINOV2)
     network: Any = Dinov2Model.from_pretrained(weights.parent, local_files_only=True)
-    network = network.eval().to(device)
+    network = network.eval().float().to(device)  # transformers keeps the precision of the file
 
     def features(images: Tensor) -> Tensor:
         return network(normalised(images, *IMAGENET)).last_hidden_state[:, 0].float()
@@ -56,7 +56,7 @@ def clip_image(folder: Path | None = None, device: str = "cpu") -> FeatureNetwor
 
     weights = _weights("clip-vitl14-336", folder, CLIPVisionConfig, CLIP)
     network: Any = CLIPVisionModelWithProjection.from_pretrained(weights.parent, local_files_only=True)
-    network = network.eval().to(device)
+    network = network.eval().float().to(device)  # transformers keeps the precision of the file
     side = int(network.config.image_size)
 
     def features(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 # MLflow's limits.
 PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 6000
-PLACES = ("name", "runs", "data.photos", "photos", "cache.root", "tracking.experiment")  # settings of no result
+PLACES = ("name", "runs", "data.photos", "photos", "cache.folder", "tracking.experiment")  # settings of no result
 NAME_LENGTH = 250
 NAME_CHARACTERS = r"\w\-. :/"  # of metrics and parameters
 NAME_PATTERN = re.compile(f"[{NAME_CHARACTERS}]+")

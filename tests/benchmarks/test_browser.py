@@ -13,6 +13,7 @@ from benchmarks.finished import PHOTOGRAPH
 from benchmarks.report import plot
 from benchmarks.report_page import page
 from tests.benchmarks.test_bench_report import RESULTS
+from tests.benchmarks.test_fairness import FACTS
 
 COLOURS = {"latent-bicubic": (255, 0, 0), "lua": (0, 0, 255)}
 PROMPTS = ["a lake", "a hill"]
@@ -27,6 +28,8 @@ def three_methods():
     third["metrics"]["psnr"] = {"value": 30.0, "low": 29.0, "high": 31.0}
     ceiling = copy.deepcopy(third) | {"method": "ceiling", "rival": False}
     results["rows"][2:2] = [third, ceiling]
+    results["fairness"] = FACTS
+    results["rows"][-1]["device"] = "RTX <4090>"
     results["pairs"] = {
         "lua": {"latent-bicubic": {"psnr": {"value": 6.0, "low": 5.0, "high": 7.0}},
                 "swinir": {"psnr": {"value": 2.0, "low": -1.0, "high": 5.0}}},
@@ -217,5 +220,9 @@ def test_nothing_is_asked_of_a_network_and_nothing_fails(opened):
     assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert len(opened.find_elements("css selector", ".grid figure")) == 4
     assert len(opened.find_elements("css selector", ".bar")) == 2
+    audit = dict(rows_of(opened, "fairness"))
+    assert audit["start"] == "the same latents of 256 px: lua; sampled anew from the prompt: direct"
+    assert [node.text for node in opened.find_elements("css selector", ".bar b")][1] == "latent-bicubic (RTX <4090>)"
+    assert [row[-1] for row in rows_of(opened, "table-generation")] == ["CPU", "RTX <4090>"]
     missing = [node.text for node in opened.find_elements("css selector", "#missing li")]
     assert missing == ["hidiffusion: another UNet is needed", "FID (Inception): no weights </script>"]

@@ -59,6 +59,20 @@ def test_other_devices_and_counts_have_tables_of_their_own(board):
     assert (board / "page.md").read_text().count("### 512 px") == 3
 
 
+def test_a_row_made_elsewhere_stands_with_its_device(board):
+    results = copy.deepcopy(GOOD)
+    row = copy.deepcopy(next(row for row in results["rows"] if "seconds" in row))
+    del row["peak_memory_mib"]
+    assert any("peak_memory_mib" in problem for problem in problems(results | {"rows": [*results["rows"][:-1], row]}))
+    results["rows"].append(row | {"method": "pid", "device": "RTX <4090>"})
+    assert add(board, results) == 0
+    line = next(line for line in (board / "page.md").read_text().splitlines() if line.startswith("| pid"))
+    assert line.startswith("| pid (RTX 4090 ) |")
+    assert line.endswith("| 1.50 | - |")
+    results["rows"][-1]["device"] = 7
+    assert "must be a text" in problems(results)[0]
+
+
 def test_bad_results_change_nothing(board, capsys):
     assert add(board, GOOD) == 0
     before = (board / "page.md").read_bytes(), (board / "entries.json").read_bytes()
