@@ -13,6 +13,7 @@ from benchmarks import gpu_check
 def small(monkeypatch):
     monkeypatch.setattr(gpu_check, "best_device", lambda: "cpu")
     monkeypatch.setattr(gpu_check, "SIDES", {"cpu": (64,)})
+    monkeypatch.setattr(gpu_check, "BASE", {"cpu": 64})
     monkeypatch.setattr(gpu_check, "TRAINED", {"cpu": (("tiny", 16, 1),)})
 
 
@@ -40,7 +41,7 @@ def test_no_time_left_stops_and_keeps_what_was_measured(small, tmp_path):
     assert len(report["rows"]) == 1
 
 
-def test_a_picture_with_holes_is_a_failure(small, tmp_path, monkeypatch):
+def test_pixels_that_are_not_finite_are_a_failure(small, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_check, "all_rows", lambda *_: gpu_check.method_rows("cpu"))
     monkeypatch.setattr(gpu_check, "METHODS", {"native": METHODS["native"]})
     broken = Outcome(torch.full((1, 3, 512, 512), torch.nan), {"generate": 1.0}, {})
