@@ -6,7 +6,6 @@ Command: python -m benchmarks.speed_ratio COMMIT --adapters tiny light --latents
 import argparse
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -77,8 +76,7 @@ class Version:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(source)},
-            cwd=source,
+            cwd=source,  # where `-c` looks for modules first
         )
 
     def seconds(self, side: int, scale: int) -> float:
