@@ -38,7 +38,7 @@ class Denoiser:
                 f"{type(pipe).__name__}: choose generator=sdxl or tiny-sdxl"
             )
         self.unet, self.view_batch = pipe.unet, view_batch
-        self.guidance_scale = generator.facts.guidance_scale
+        self.guidance_scale = generator.facts.guidance_scale or 1.0
         self.pixels = [side * generator.codec.downscale for side in size]
         self.downscale = generator.codec.downscale
         self.scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)

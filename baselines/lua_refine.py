@@ -12,6 +12,7 @@ from baselines.contract import Start, Unavailable
 from baselines.denoising import SDXL, Denoiser
 from baselines.lua import Lua
 from lua_lightning.bounds import Within
+from lua_lightning.pipeline_parts import latents_of
 
 
 @dataclass
@@ -52,23 +53,21 @@ class LuaRefine(Lua):
             raise Unavailable(f"lua-refine: diffusers has no image-to-image pipeline for {generator.facts.name}")
         pipe.set_progress_bar_config(disable=True)
         image = self.world.decode(latents)
-        packed = pipe(
-            prompt=start.prompt,
+        call = generator.call(start.prompt or "", start.seed, self.settings.steps or self.world.steps)
+        known = inspect.signature(pipe.__call__).parameters
+        return latents_of(
+            pipe,
+            **{name: value for name, value in call.items() if name in known},
             image=(image + 1) / 2,
             height=image.shape[-2],
             width=image.shape[-1],
             strength=self.settings.strength,
-            num_inference_steps=self.settings.steps or self.world.steps or generator.facts.steps,
-            guidance_scale=generator.facts.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(start.seed),
-            output_type="latent",
-        ).images
-        return generator.family.unpack(packed, *latents.shape[-2:]).float()
+        )
 
     def _refine(self, start: Start, latents: Tensor) -> Tensor:
         """Return the latents after noise of `strength` and the last steps of the schedule."""
         denoiser = Denoiser(self.world.generator, start.prompt or "", latents.shape[-2:])
-        steps = self.settings.steps or self.world.steps or self.world.generator.facts.steps
+        steps = self.settings.steps or self.world.steps or self.world.generator.steps
         timesteps = denoiser.timesteps(steps)
         kept = timesteps[len(timesteps) - max(1, round(self.settings.strength * len(timesteps))) :]
         noise = torch.randn(latents.shape, generator=torch.Generator("cpu").manual_seed(start.seed)).to(latents.device)

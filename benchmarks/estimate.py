@@ -15,6 +15,7 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.protocol import CROP_PX, WARM_UPS
 
 ATTENTION = 1.5  # how much more than its area a larger image takes, where it goes through the network whole
+USUAL_STEPS = 50  # of a generator that says its own only when it is loaded
 FIXED_SECONDS = 2.0  # of an image's decoding and storing, and of a method's row
 TIMED = 2  # runs of each, of which the faster counts: the first seconds on a new machine are slow
 PROBE = 64  # side in pixels of the base image that is enlarged to time a method without a diffusion pass
@@ -96,7 +97,8 @@ def estimate(
         pixel: Seconds of a pixel of the result, by method.
     """
     size, steps = benchmark.size, benchmark.steps
-    passes = (steps or benchmark.facts.steps) + sum(native_passes(name, benchmark.scale, steps) for name in methods)
+    own = benchmark.facts.steps or USUAL_STEPS
+    passes = (steps or own) + sum(native_passes(name, benchmark.scale, steps) for name in methods)
     plain = sum(pixel.values())
     generation = images * (passes * one + FIXED_SECONDS * len(methods) * (size / 1024) ** 2)
     generation += (images + WARM_UPS) * plain * size**2

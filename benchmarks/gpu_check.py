@@ -18,14 +18,20 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from baselines.contract import World
+from baselines.registry import METHODS, build_method
 from lua_lightning.config import RunConfig
 from lua_lightning.environment import best_device, run_info
+from lua_lightning.errors import UserError, first_line
 from lua_lightning.files import write_json
+from lua_lightning.generators.generator import quiet_loading
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.training.module import step_terms
 
 REPEATS = 5
+STEPS = 2  # denoising steps of each method
+BASE = {"cuda": 256, "cpu": 128}  # px that each method enlarges twice
 SIDES = {"cuda": (1024, 2048, 4096), "cpu": (256, 512)}  # of the result, px
 ADAPTERS = {"cuda": ("tiny", "light", "paper"), "cpu": ("tiny",)}
 DECODERS: dict[str, dict[str, Any]] = {
@@ -115,12 +121,36 @@ def decoder_rows(device: str) -> Iterator[Row]:
             "layers_per_block": 2,
         }
         model: Any = AutoencoderKL(**shape, **settings)
-        codec = LatentCodec.of(model.to(torch.bfloat16), name).to(device)
+        with quiet_loading():
+            codec = LatentCodec.of(model.to(torch.bfloat16), name).to(device)
         for px in SIDES[device]:
             latents = torch.randn(1, codec.channels, px // 8, px // 8, device=device)
             tile = None if px <= DECODED_WHOLE else 128
             case = f"{name}, {'whole' if tile is None else 'tiles of 128'}"
             yield measured("decoder", case, px, partial(codec.decode, latents, tile=tile), device)
+
+
+def method_rows(device: str) -> Iterator[Row]:
+    """Yield one run of every method, from small images of the embedded generator to twice that, with few steps."""
+    world, base = World(device=device, steps=STEPS), BASE[device]
+    start = world.start("a mountain lake", 0, base)
+    for name in METHODS:
+        row = Row("method", f"{name}, tiny-sdxl, {STEPS} steps", 2 * base)
+        try:
+            outcome = build_method(name, world).run(start, 2 * base)
+        except UserError as error:  # a package or weights are not here
+            yield replace(row, note=first_line(error))
+            continue
+        except torch.OutOfMemoryError:
+            yield replace(row, note="out of memory")
+            continue
+        sound = bool(outcome.image.isfinite().all())
+        yield replace(
+            row,
+            milliseconds=1000 * sum(outcome.seconds.values()),
+            mib=max(outcome.peak_mib.values()) if device == "cuda" else None,
+            note="" if sound else "failed: pixels that are not finite",
+        )
 
 
 def training_rows(device: str) -> Iterator[Row]:
@@ -159,7 +189,7 @@ def use_of_peak(step: Callable[[], object], row: Row, batch: int) -> str:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     peak = next((value for card, value in PEAK_FLOPS.items() if card in name), None)
     share = f", {100 * rate / peak:.1f} % of {peak / 1e12:.0f} TFLOP/s" if peak else ""
-    return f"{1000 * batch / row.milliseconds:.1f} images/s, {rate / 1e12:.2f} TFLOP/s{share}"
+    return f"{1000 * batch / row.milliseconds:.1f} images/s, {rate / 1e12:.3g} TFLOP/s{share}"
 
 
 def run_tests() -> str:
@@ -206,7 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
         report["complete"] = True
     write_json(options.output, report)
     print(table([Row(**row) for row in report["rows"]]))
-    return 1 if "failed" in tests or "error" in tests else 0
+    verdicts = [tests, *(row["note"] for row in report["rows"])]
+    return int(any("failed" in verdict or "error" in verdict for verdict in verdicts))
 
 
 def all_rows(device: str, compiled: bool) -> Iterator[Row]:
@@ -215,6 +246,7 @@ def all_rows(device: str, compiled: bool) -> Iterator[Row]:
     with torch.no_grad():
         yield from decoder_rows(device)
         yield from adapter_rows(device, compiled=False)
+        yield from method_rows(device)
         if compiled:
             yield from adapter_rows(device, compiled=True)
 

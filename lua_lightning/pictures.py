@@ -123,9 +123,7 @@ def read_picture(path: str | Path, content: bytes | None = None) -> Picture:
     EXIF orientation is applied, colour profiles are converted to sRGB, 16-bit greyscale is scaled to 8 bits. Of an
     animation or a multi-page file, the first picture.
 
-    Args:
-        path: The file; only its name in errors, where there is `content`.
-        content: What the file holds, where it lies elsewhere.
+    Where there is `content`, the file's bytes, `path` is only what errors call it.
 
     Raises:
         UnusableImage: The file is missing, damaged, no image, larger than `MAX_PIXELS`, or of a pixel type without a
@@ -271,11 +269,7 @@ def _register_heif() -> bool:
 
 
 def _check_png(path: Path, file: IO[bytes]) -> None:
-    """Refuse a PNG file in which the checksum of a chunk is wrong; Pillow does not look at those of the pixel data.
-
-    Raises:
-        UnusableImage: A checksum is wrong, or the file ends before its last chunk.
-    """
+    """Refuse (UnusableImage) a PNG file with a wrong checksum, which Pillow lets pass, or one that ends too early."""
     if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
         return  # Pillow took it for PNG all the same: it is the judge
     kind = b""

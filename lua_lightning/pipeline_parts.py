@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lua_lightning.errors import UserError
 from lua_lightning.images import resize
 from lua_lightning.models.adapter import LatentUpscaler
+from lua_lightning.models.backends import backend_of
 from lua_lightning.sizes import Plan
 
 
@@ -54,6 +56,34 @@ def reduced(result: Any, plan: Plan) -> Any:
         return (images, *result[1:])
     result[next(iter(result))] = images
     return result
+
+
+def latents_of(pipe: Any, **call: Any) -> Tensor:
+    """Return the normalised latents (N, C, H, W), float32, that a pipeline hands to its autoencoder; none is decoded.
+
+    However the pipeline packs its latents while it works, this is what `LatentCodec.decode` of its autoencoder takes.
+
+    Args:
+        pipe: A pipeline of images with a `vae` of a class in `models.backends.BACKENDS`.
+        call: What it is called with, but for `output_type`.
+
+    Raises:
+        UserError: It ended without decoding by its `vae`.
+    """
+    found: list[Tensor] = []
+    name = type(pipe).__name__
+
+    def keep(raw: Tensor, *args: Any, **options: Any) -> Any:
+        found.append(raw)
+        return black(raw, *args, **options)
+
+    with replaced(pipe.vae, "decode", keep):
+        pipe(**call, output_type="pt")
+    if not found:
+        raise UserError(f"{name} returned without decoding by its `vae`: its latents cannot be had")
+    raw = torch.cat(found).float()
+    raw = raw.transpose(1, 2).flatten(0, 1) if raw.ndim == 5 else raw
+    return backend_of(pipe.vae, name).normalise(raw)
 
 
 def black(raw: Tensor, return_dict: bool = True, **_: Any) -> Any:

@@ -30,8 +30,8 @@ class GeneratorFacts:
     gigabytes: float  # of its weights, about
     codec: str | None = None  # name of its autoencoder in `LatentCodec`; None: the one in its folder
     native_size: int = 1024  # pixels
-    steps: int = 30
-    guidance_scale: float = 7.5
+    steps: int | None = 30  # None, of these two: what the pipeline's own call takes
+    guidance_scale: float | None = 7.5
     negative_prompt: str | None = None
     dtype: str = "float16"
     variant: str | None = None  # of the weight files
@@ -81,6 +81,42 @@ GENERATORS = {
 }
 
 
+CLASSES = {
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+    "FluxPipeline": "flux",
+    "Flux2Pipeline": "flux2",
+}
+# What diffusers calls pipelines that begin with a picture, or need one beside the prompt.
+WITH_PICTURES = ("Img2Img", "Inpaint", "Control", "Kontext", "Edit", "Layered", "Upscale", "Pix2Pix", "Video", "Fill")
+
+
+def of_class(facts: GeneratorFacts, kind: str) -> GeneratorFacts:
+    """Return facts of weights that nobody has named, with the settings of the known generator of the same class.
+
+    Of another class, steps and guidance stay open: its pipeline knows its own.
+
+    Raises:
+        UserError: The class of pipelines makes no pictures of a prompt alone.
+    """
+    wrong = next((word for word in WITH_PICTURES if word in kind), None)
+    if wrong:
+        raise UserError(
+            f"{facts.name} is a {kind}, which does not make images of a prompt alone: a text-to-image pipeline is "
+            "needed"
+        )
+    if kind not in CLASSES:
+        return facts
+    known = GENERATORS[CLASSES[kind]]
+    names = ("steps", "guidance_scale", "negative_prompt", "dtype")
+    return replace(facts, **{name: getattr(known, name) for name in names})
+
+
+def _unnamed(name: str, source: str) -> GeneratorFacts:
+    """Return the facts of weights that are no known generator's; bfloat16 overflows in none."""
+    return GeneratorFacts(name, source, 0.0, steps=None, guidance_scale=None, dtype="bfloat16")
+
+
 def zoo_generators() -> list[str]:
     """Return the names of the generators that ship inside the package."""
     return sorted(path.parent.name for path in ZOO.glob(f"*/{INDEX}"))
@@ -102,7 +138,7 @@ def find_generator(name: str) -> GeneratorFacts:
     if facts is None:
         if name.count("/") != 1 or folder.is_absolute():
             raise unknown_name("generator (or folder, or hub id)", name, GENERATORS)
-        facts = GeneratorFacts(name, name, 0.0)
+        facts = _unnamed(name, name)
     if Path(facts.source).is_absolute():
         if not (Path(facts.source) / INDEX).is_file():
             raise UserError(
@@ -119,22 +155,16 @@ def find_generator(name: str) -> GeneratorFacts:
 
 
 def _of_folder(folder: Path) -> GeneratorFacts:
-    """Return the facts of a pipeline's folder: those of the known generator of the same class, with its own source."""
+    """Return the facts of a pipeline's folder, as `of_class` knows them."""
     try:
         kind = read_json(folder / INDEX, keys={"_class_name": str})["_class_name"]
     except UserError as error:
         raise UserError(
             f"{folder} has no readable {INDEX}: it is not a generator in diffusers' pipeline format"
         ) from error
-    kinds = {
-        "StableDiffusionXLPipeline": "sdxl",
-        "StableDiffusion3Pipeline": "sd3",
-        "FluxPipeline": "flux",
-        "Flux2Pipeline": "flux2",
-    }
-    if kind not in kinds:
-        raise UserError(f"{folder / INDEX} names the class {kind!r}, not one of: {', '.join(kinds)}")
-    return replace(GENERATORS[kinds[kind]], name=folder.name, source=str(folder), codec=None, variant=None)
+    if not isinstance(kind, str):
+        raise UserError(f"{folder / INDEX} names no class of pipelines, but {kind!r}")
+    return of_class(_unnamed(folder.name, str(folder)), kind)
 
 
 def in_hub_cache(repo: str) -> bool:

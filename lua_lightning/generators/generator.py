@@ -1,8 +1,9 @@
 """Generators: diffusers' own pipelines, stopped at normalised latents."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +13,65 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from lua_lightning.errors import UserError, unknown_name
-from lua_lightning.generators.catalogue import OFFLOADS, GeneratorFacts, find_generator
+from lua_lightning.generators.catalogue import OFFLOADS, GeneratorFacts, find_generator, of_class
 from lua_lightning.generators.codec_vae import CodecAutoencoder, codec_of
 from lua_lightning.models.codec import LatentCodec
+from lua_lightning.pipeline_parts import latents_of
 
-UNIT = 16  # sides in pixels are multiples of this: 8 for the autoencoder, 2 for the cells that FLUX packs
-
-
-def whole(latents: Tensor, height: int, width: int) -> Tensor:
-    """Return latents that a pipeline already gives as (N, C, height, width)."""
-    return latents
+CELL = 2  # sides are multiples of so many latents: several pipelines pack 2x2 of them
 
 
-def unpack(latents: Tensor, height: int, width: int) -> Tensor:
-    """Return latents (N, C, height, width) that FLUX packs as (N, height/2 * width/2, 4C), 2x2 cells in channels."""
-    cells = latents.transpose(1, 2).reshape(len(latents), -1, height // 2, width // 2)
-    return torch.nn.functional.pixel_shuffle(cells, 2)
+NEEDED = ("prompt", "height", "width", "num_inference_steps", "generator", "output_type")
 
 
-@dataclass(frozen=True)
-class Family:
-    """How the pipelines of one class are called and what they give."""
-
-    unpack: Callable[[Tensor, int, int], Tensor] = whole
-    negative_prompt: bool = False
-    eta: bool = False  # the DDIM parameter; the pipeline runs on DDIM, as published
-
-
-FAMILIES = {
-    "StableDiffusionXLPipeline": Family(negative_prompt=True, eta=True),
-    "StableDiffusion3Pipeline": Family(negative_prompt=True),
-    "FluxPipeline": Family(unpack),
-    "Flux2Pipeline": Family(unpack),
-}
+def misfit(pipe: Any) -> str | None:
+    """Return why a loaded pipeline cannot make an image of a prompt alone; None where it can."""
+    if not isinstance(getattr(pipe, "vae", None), torch.nn.Module):
+        return "has no autoencoder (`vae`)"
+    parameters = _parameters(pipe)
+    missing = [name for name in NEEDED if name not in parameters]
+    if missing:
+        return f"is not called with {', '.join(missing)}"
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and parameter.kind not in variadic and name not in NEEDED:
+            return f"needs {name} beside the prompt"
+    return None
 
 
-def family_of(pipe: Any) -> Family:
-    """Return how a loaded pipeline is called.
+def _parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(pipe.__call__).parameters
+
+
+def settled(facts: GeneratorFacts, pipe: Any) -> GeneratorFacts:
+    """Return the facts of a loaded pipeline, what was open being its call's own defaults.
 
     Raises:
-        UserError: Its class is not one of `FAMILIES`.
+        UserError: It does not make images of a prompt alone.
     """
-    name = type(pipe).__name__
-    if name not in FAMILIES:
-        raise UserError(f"a pipeline of class {name} is not one of: {', '.join(FAMILIES)}")
-    return FAMILIES[name]
+    if facts.steps is None:
+        facts = of_class(facts, type(pipe).__name__)
+    reason = misfit(pipe)
+    if reason:
+        raise UserError(f"{facts.name} is a {type(pipe).__name__}, which {reason}: a text-to-image pipeline is needed")
+    steps, guidance = facts.steps, facts.guidance_scale
+    if steps is None:
+        steps = _parameters(pipe)["num_inference_steps"].default
+    if guidance is None:
+        names = ("true_cfg_scale", "guidance_scale") if _guided_truly(pipe) else ("guidance_scale",)
+        guidance = next((_parameters(pipe)[name].default for name in names if name in _parameters(pipe)), None)
+    return replace(facts, steps=steps, guidance_scale=guidance)
+
+
+def _guided_truly(pipe: Any) -> bool:
+    """Return whether `true_cfg_scale` is what guides, as Qwen-Image's; FLUX's is off, its guidance being distilled."""
+    scale = _parameters(pipe).get("true_cfg_scale")
+    return scale is not None and scale.default > 1
+
+
+def _on_ddim(pipe: Any) -> bool:
+    """Return whether a pipeline runs on DDIM, as published for SDXL."""
+    return type(pipe).__name__ == "StableDiffusionXLPipeline"
 
 
 class Generator:
@@ -76,7 +91,7 @@ class Generator:
     """
 
     def __init__(self, pipe: Any, codec: LatentCodec, facts: GeneratorFacts):
-        self.pipe, self.codec, self.facts, self.family = pipe, codec, facts, family_of(pipe)
+        self.pipe, self.codec, self.facts = pipe, codec, settled(facts, pipe)
         pipe.set_progress_bar_config(disable=True)
 
     @classmethod
@@ -86,14 +101,16 @@ class Generator:
         """Load a generator by name, folder or hub id.
 
         Args:
-            name: `tiny-sdxl`, `sdxl`, `sd3`, `flux`, `flux2`, a folder or a hub id in diffusers' pipeline format.
+            name: `tiny-sdxl`, `sdxl`, `sd3`, `flux`, `flux2`, a folder or a hub id in diffusers' pipeline format: any
+                pipeline that makes images of a prompt alone with an autoencoder of a known class.
             codec: Name of another codec for its latents than its own.
             device: Where it runs; on a CPU it works in float32.
             offload: One of `OFFLOADS`: what waits in the CPU's memory while it does not run, see diffusers'
                 `enable_model_cpu_offload` and `enable_sequential_cpu_offload`.
 
         Raises:
-            UserError: Its weights are not within reach, or cannot be loaded, or there is nothing to offload from.
+            UserError: Its weights are not within reach, or cannot be loaded, or need a picture beside the prompt; or
+                there is nothing to offload from.
         """
         if offload not in OFFLOADS:
             raise unknown_name("offload", offload, OFFLOADS)
@@ -114,18 +131,25 @@ class Generator:
             raise UserError(
                 f"the generator {name} cannot be loaded from {facts.source}: {' '.join(str(error).split())[:300]}"
             ) from error
-        if family_of(pipe).eta:
+        facts = settled(facts, pipe)
+        if _on_ddim(pipe):
             pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
         own: Any = pipe.vae
         if offload == "none":
             pipe.to(device)
         if getattr(own.config, "force_upcast", False):  # as its authors mark an autoencoder that overflows in float16
-            own.to(torch.float32)
+            with quiet_loading():
+                own.to(torch.float32)
         if offload == "model":
             pipe.enable_model_cpu_offload(device=device)
         elif offload == "sequential":
             pipe.enable_sequential_cpu_offload(device=device)
         return cls(pipe, codec_of(own, facts.source), facts)
+
+    @property
+    def steps(self) -> int:
+        """Its own number of denoising steps."""
+        return self.facts.steps or 0
 
     @property
     def device(self) -> torch.device:
@@ -141,44 +165,52 @@ class Generator:
         steps: int | None = None,
         eta: float = 0.0,
     ) -> Tensor:
-        """Return normalised latents (N, C, height/8, width/8), float32, one image per prompt and seed.
+        """Return normalised latents (N, C, height/downscale, width/downscale), float32, an image per prompt and seed.
 
         Args:
             prompts: One text per image.
             seeds: One seed per image.
-            height: Pixels, a multiple of 16.
-            width: Pixels, a multiple of 16.
+            height: Pixels, a multiple of two latents: of 16 for most autoencoders.
+            width: Likewise.
             steps: Denoising steps; None takes the generator's own number.
             eta: DDIM's noise parameter, in [0, 1]; pipelines that do not run on DDIM have none and leave it out.
 
         Raises:
-            UserError: The sides are not multiples of 16, or there are not as many seeds as prompts.
+            UserError: The sides are not such multiples, or there are not as many seeds as prompts.
         """
-        if height % UNIT or width % UNIT:
-            raise UserError(f"{width}x{height} px cannot be generated: both sides must be multiples of {UNIT}")
+        unit = CELL * self.codec.downscale
+        if height % unit or width % unit:
+            raise UserError(f"{width}x{height} px cannot be generated: both sides must be multiples of {unit}")
         if len(prompts) != len(seeds):
             raise UserError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
-        images = [
-            self._one(prompt, seed, height, width, steps, eta) for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
-        return torch.cat(images)
+        return torch.cat(
+            [
+                latents_of(self.pipe, **self.call(prompt, seed, steps, eta), height=height, width=width)
+                for prompt, seed in zip(prompts, seeds, strict=True)
+            ]
+        )
 
-    def _one(self, prompt: str, seed: int, height: int, width: int, steps: int | None, eta: float) -> Tensor:
+    def call(self, prompt: str, seed: int, steps: int | None = None, eta: float = 0.0) -> dict[str, Any]:
+        """Return what its pipeline is called with for one image, but for its size."""
+        known, facts = _parameters(self.pipe), self.facts
         arguments: dict[str, Any] = {
             "prompt": prompt,
-            "height": height,
-            "width": width,
-            "num_inference_steps": steps or self.facts.steps,
-            "guidance_scale": self.facts.guidance_scale,
+            "num_inference_steps": steps or facts.steps,
             "generator": torch.Generator("cpu").manual_seed(seed),
-            "output_type": "latent",
         }
-        if self.family.negative_prompt and self.facts.negative_prompt:
-            arguments["negative_prompt"] = self.facts.negative_prompt
-        if self.family.eta:
+        if _guided_truly(self.pipe):
+            arguments |= {"true_cfg_scale": facts.guidance_scale, "negative_prompt": facts.negative_prompt or " "}
+        elif "guidance_scale" in known:
+            arguments["guidance_scale"] = facts.guidance_scale
+            if facts.negative_prompt and "negative_prompt" in known:
+                arguments["negative_prompt"] = facts.negative_prompt
+        if _on_ddim(self.pipe):
             arguments["eta"] = eta
-        packed = self.pipe(**arguments).images
-        return self.family.unpack(packed, height // 8, width // 8).float()
+        if "num_frames" in known:  # of a film: one is an image
+            arguments["num_frames"] = 1
+        if "use_resolution_binning" in known:  # which would make another size
+            arguments["use_resolution_binning"] = False
+        return arguments
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The ComfyUI node pack computes what the library computes, in ComfyUI's forms of latents, and says what is wrong."""
 
-import asyncio
 import json
 import random
 import shutil
@@ -12,63 +11,17 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from lua_lightning.cli import main
 from lua_lightning.errors import UserError
-from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.comfyui_file import write_comfyui_file
-from lua_lightning.models.known_codecs import KNOWN
 from lua_lightning.pipeline import upscale_latents
 from lua_lightning.sizes import plan_size, target
 from lua_lightning.zoo import ZOO
-from tests.comfyui.standins import PACK, OutOfMemory, ProgressBar, load_pack, workflow
+from tests.comfyui.conftest import adapter, noise
+from tests.comfyui.standins import PACK, OutOfMemory, ProgressBar, workflow
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {
-    "target": "scale", "scale": 2.0, "width": 64, "height": 64, "megapixels": 1.0, "fit": "inside", "tile": 0,
-}  # fmt: skip
-
-
-def adapter(codec: str | None = None, space: str = "normalised", channels: int = 4, **settings) -> LatentUpscaler:
-    torch.manual_seed(0)
-    sizes = {"embed_dim": 16, "depths": (2,), "num_heads": 2, "window_size": 4, "head_dim": 8}
-    config = AdapterConfig.from_dict({**sizes, "channels": channels, "codec": codec, "space": space, **settings})
-    model = LatentUpscaler(config)
-    for head in model.heads.children():
-        torch.nn.init.normal_(head.conv_last.weight, std=0.05)
-    return model.eval()
-
-
-def noise(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture
-def models(tmp_path):
-    folder = tmp_path / "latent_upscale_models"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def nodes(models, monkeypatch):
-    """The nodes by their ids, as the extension lists them."""
-    ProgressBar.made.clear()
-    pack = load_pack(models, monkeypatch)
-    found = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
-    return {node.define_schema().node_id: node for node in found}
-
-
-@pytest.fixture
-def run(nodes, models):
-    """Load a file and enlarge latents with it."""
-
-    def enlarge(name, samples, model=None, **settings):
-        (loaded,) = nodes["LuaLoad"].execute(name).values
-        given = samples if isinstance(samples, dict) else {"samples": samples}
-        return nodes["LuaUpscaleLatent"].execute(loaded, given, **{**SETTINGS, **settings}, model=model).values
-
-    return enlarge
 
 
 def test_the_vendored_network_is_the_librarys():
@@ -99,48 +52,6 @@ def test_a_zoo_folder_with_its_autoencoder_is_the_librarys_upscaling(run, models
     result, *_ = run("tiny.safetensors", codec.denormalise(latents))
     expected = codec.denormalise(upscale_latents(model, codec, latents, 2))
     torch.testing.assert_close(result["samples"], expected, atol=2e-5, rtol=1e-5)
-
-
-def test_an_export_is_loaded_by_the_node_and_computes_what_the_adapter_does(nodes, run, models, capsys):
-    assert main(["export", "lua-tiny-d16", "comfyui", "--out", str(models)]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["files"] == ["LICENSE", "README.md", "lua-tiny-d16.safetensors"]
-    assert facts["largest_difference"] == 0
-    assert "lua-tiny-d16.safetensors" in nodes["LuaLoad"].define_schema().inputs[0].settings["options"]
-    codec, model = LatentCodec.from_pretrained("tiny-d16"), LatentUpscaler.from_pretrained("lua-tiny-d16")
-    latents = noise(1, 16, 9, 13)
-    for scale in (2, 4):
-        result, *_ = run("lua-tiny-d16.safetensors", codec.denormalise(latents), scale=scale)
-        with torch.no_grad():
-            expected = codec.denormalise(model(latents, scale))
-        torch.testing.assert_close(result["samples"], expected, atol=2e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("codec", "space"), [("flux", "normalised"), (None, "raw")])
-def test_an_export_needs_no_autoencoder_that_the_node_knows_or_that_is_not_used(run, models, tmp_path, codec, space):
-    model, samples = adapter(codec, space), noise(1, 4, 8, 8)
-    model.save_pretrained(tmp_path / "mine")
-    assert main(["export", str(tmp_path / "mine"), "comfyui", "--out", str(tmp_path / "out")]) == 0
-    shutil.copy(tmp_path / "out" / "mine.safetensors", models)
-    shift, factor = (0.1159, 0.3611) if codec else (0, 1)
-    with torch.no_grad():
-        expected = model((samples - shift) * factor, 2) / factor + shift
-    torch.testing.assert_close(run("mine.safetensors", samples)[0]["samples"], expected, atol=1e-5, rtol=1e-5)
-
-
-def test_an_export_takes_the_name_of_the_autoencoder_from_the_user(run, models, tmp_path, capsys):
-    adapter("/somewhere/else").save_pretrained(tmp_path / "mine")
-    out = ["--out", str(models), "--overwrite"]
-    assert main(["export", str(tmp_path / "mine"), "comfyui", *out]) == 2
-    assert "/somewhere/else" in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "mine"), "comfyui", *out, "--codec", "sdxl"]) == 0
-    with pytest.raises(ValueError, match=r"this adapter \(sdxl\) works on 4"):
-        run("mine.safetensors", noise(1, 16, 8, 8))
-
-
-def test_the_node_pack_knows_every_autoencoder_that_the_library_knows_by_name(nodes):
-    latents = sys.modules[nodes["LuaLoad"].__module__.rpartition(".")[0] + ".latents"]
-    assert {*latents.FAMILIES, *latents.FAMILY_OF} == set(KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +184,6 @@ def test_where_memory_is_short_the_tiles_become_smaller(run, models, monkeypatch
     model, samples = adapter("flux", "raw"), noise(1, 4, 100, 100)
     write_comfyui_file(models / "a.safetensors", model)
     expected = run("a.safetensors", samples)[0]["samples"]
-    import sys
 
     network = sys.modules["custom_nodes.lua-latent-upscaler.network"].UpscalerNetwork
     forward, sides = network.forward, []
@@ -297,7 +207,6 @@ def test_where_memory_is_short_the_tiles_become_smaller(run, models, monkeypatch
 
 
 def test_sizes_are_planned_as_the_library_does(nodes):
-    import sys
 
     plan = sys.modules["custom_nodes.lua-latent-upscaler.sizes"].plan
     dice = random.Random(0)

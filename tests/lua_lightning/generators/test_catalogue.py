@@ -42,7 +42,11 @@ def test_what_is_in_the_hubs_cache_needs_no_hub(monkeypatch):
 
 @pytest.mark.parametrize(
     ("index", "match"),
-    [(None, "no readable model_index.json"), ({"_class_name": "KandinskyPipeline"}, "names the class 'Kandinsky")],
+    [
+        (None, "no readable model_index.json"),
+        ({"_class_name": ["mine", "Mine"]}, "names no class of pipelines"),
+        ({"_class_name": "FluxFillPipeline"}, "does not make images of a prompt alone"),
+    ],
 )
 def test_a_folder_that_is_no_generator_is_refused(index, match, tmp_path):
     if index:

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderDC, AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers import AutoencoderDC, AutoencoderKLQwenImage, AutoencoderKLQwenImage21, AutoencoderKLWan
 
 from lua_lightning.models.codec import LatentCodec
 from tests.lua_lightning.models.test_precision import DTYPES
 
 MEAN, DEVIATION = [0.3, -0.2, 0.1, 0.5], [1.5, 0.7, 2.0, 1.1]
 FILM = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1, "latents_mean": MEAN, "latents_std": DEVIATION}
-KINDS = ["AutoencoderKLWan", "AutoencoderKLQwenImage", "AutoencoderDC"]
+KINDS = ["AutoencoderKLWan", "AutoencoderKLQwenImage", "AutoencoderKLQwenImage21", "AutoencoderDC"]
 
 
 def build(kind):
@@ -18,6 +18,8 @@ def build(kind):
         return AutoencoderKLWan(**FILM).eval()
     if kind == "AutoencoderKLQwenImage":
         return AutoencoderKLQwenImage(**FILM).eval()
+    if kind == "AutoencoderKLQwenImage21":
+        return AutoencoderKLQwenImage21(**{**FILM, "base_dim": 8}, decoder_base_dim=8).eval()
     return AutoencoderDC(
         latent_channels=4,
         attention_head_dim=4,
@@ -42,7 +44,7 @@ def pipelines_own(kind, model, latents):
     film = latents[:, :, None]  # WanPipeline and QwenImagePipeline
     mean = torch.tensor(model.config.latents_mean).view(1, -1, 1, 1, 1)
     inverse = 1.0 / torch.tensor(model.config.latents_std).view(1, -1, 1, 1, 1)
-    return model.decode(film / inverse + mean, return_dict=False)[0][:, :, 0]
+    return model.decode(film / inverse + mean, return_dict=False)[0][:, :3, 0]  # the fourth of QwenImage21 is alpha
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,9 +70,10 @@ def test_an_image_goes_in_and_comes_back_as_one_frame(kind):
         if kind == "AutoencoderDC":
             raw = model.encode(pixels).latent
         else:
-            raw = model.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0]
+            opaque = torch.ones_like(pixels[:, :1]) if kind == "AutoencoderKLQwenImage21" else pixels[:, :0]
+            raw = model.encode(torch.cat([pixels, opaque], 1)[:, :, None]).latent_dist.mode()[:, :, 0]
         expected = model.decode(raw if kind == "AutoencoderDC" else raw[:, :, None]).sample
-        expected = expected if kind == "AutoencoderDC" else expected[:, :, 0]
+        expected = expected if kind == "AutoencoderDC" else expected[:, :3, 0]
         torch.testing.assert_close(codec.denormalise(latents), raw, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(codec.decode(latents), expected, atol=1e-4, rtol=1e-4)
 

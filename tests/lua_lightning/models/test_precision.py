@@ -4,11 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from data.dead_leaves import dead_leaves
 from lua_lightning.errors import UserError
+from lua_lightning.images import to_tensor
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.models.patch_autoencoder import PatchAutoencoder, PatchAutoencoderConfig
 from lua_lightning.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from lua_lightning.pipeline import load_pair, upscale_tensor
 from tests.lua_lightning.models.autoencoders import KINDS, build, kl
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -121,3 +124,14 @@ def test_autocast_rounds_no_latents_at_the_end(head):
         exact = torch.nn.functional.conv2d(inputs.float(), last.weight, last.bias, padding=last.padding)
         assert torch.equal(output, exact)
     assert seen
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_half_precision_keeps_the_picture_and_its_mean_colour(dtype):
+    """From picture to picture with the shipped weights; bounds are those of a picture that nobody can tell apart."""
+    image = to_tensor(dead_leaves(128, 3))
+    right = upscale_tensor(*load_pair("lua-tiny-d16", device="cpu"), image, 2)
+    adapter, codec = load_pair("lua-tiny-d16", device="cpu")
+    levels = 127.5 * (upscale_tensor(adapter.to(dtype), codec.to(dtype), image, 2).float() - right)
+    assert 10 * torch.log10(255**2 / levels.square().mean()) > 56
+    assert abs(float(levels.mean())) < 0.05

@@ -5,6 +5,7 @@ That bound is PyTorch's, which takes counts of 1 for special; an ONNX graph has 
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lua_lightning.export.onnx import OneScale
 from tests.lua_lightning.models.adapters import noise, small_adapter
@@ -30,3 +31,25 @@ def test_one_graph_serves_every_size(skip, scale):
         latents = noise(batch, 4, height, width)
         with torch.inference_mode():
             torch.testing.assert_close(graph(latents), adapter(latents, scale), atol=1e-5, rtol=0)
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_pass_sorts_anything(training):
+    """Sorting windows into their order was 84 sorts of a compiled pass at the paper's size."""
+    adapter = small_adapter(**SMALL).train(training)
+    with Operations() as seen, torch.set_grad_enabled(training):
+        adapter(noise(2, 4, 9, 10), 2)
+    assert any("native_layer_norm" in name for name in seen.names)
+    assert not [name for name in seen.names if "sort" in name]
