@@ -177,8 +177,7 @@ def train(
     L.seed_everything(config.seed, verbose=False)
     resumed = folder_to_resume(config, resume) if resume else None
     init_from = starting_point(config, resumed)
-    photos = PhotoSet.load(config.data.photos)  # a missing data set is told before a run is begun
-    codec = LatentCodec.from_pretrained(config.cache.codec)
+    photos, codec = PhotoSet.load(config.data.photos), LatentCodec.from_pretrained(config.cache.codec)
     codec.mixed_precision = config.train.decoder_precision == "bf16-mixed"
     adapter = build_adapter(config, codec, init_from)
     folder = resumed or folder or new_folder(config)

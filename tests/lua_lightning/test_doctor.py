@@ -29,7 +29,7 @@ def wide_terminal(monkeypatch):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A checkout with all that the quick stage 1 needs."""
-    monkeypatch.setattr(doctor_module, "zoo_names", lambda: ["lua-tiny-d16", "tiny-d16", "tiny-d4"])
+    monkeypatch.setattr(doctor_module, "zoo_names", lambda: ["lua-tiny-d64", "tiny-d64", "tiny-d4"])
     monkeypatch.setattr(doctor_module, "zoo_generators", lambda: ["tiny-sdxl"])
     write_photos(tmp_path, train=26, val=8)
     (tmp_path / "cache/abc").mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_without_the_embedded_autoencoder(checkout, capsys, monkeypatch):
     monkeypatch.setattr(doctor_module, "zoo_names", lambda: ["other"])
     assert doctor(checkout) == 1
     output = capsys.readouterr().out
-    assert "missing" in line(output, "tiny-d16")
+    assert "missing" in line(output, "tiny-d64")
     assert "none" in line(output, "tiny-d4")
     assert "present" in line(output, "other")
     assert "make zoo-codecs" in output

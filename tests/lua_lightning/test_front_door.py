@@ -11,6 +11,7 @@ from PIL import Image
 import lua_lightning
 from lua_lightning import UserError, upscale_image
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
+from lua_lightning.zoo import DEFAULT_ADAPTER
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 28, 3), dtype=np.uint8)
 
@@ -73,8 +74,8 @@ def test_transparency_and_orientation_of_a_pillow_image_are_respected():
 
 
 def test_loaded_models_serve_as_well(enlarged):
-    adapter = LatentUpscaler.from_pretrained("lua-tiny-d16")
-    codec = lua_lightning.LatentCodec.from_pretrained("tiny-d16")
+    adapter = LatentUpscaler.from_pretrained(DEFAULT_ADAPTER)
+    codec = lua_lightning.LatentCodec.from_pretrained(adapter.config.codec)
     result = upscale_image(PIXELS, 2, adapter=adapter, codec=codec, tile=None, device="cpu")
     np.testing.assert_array_equal(np.asarray(result), enlarged)
     assert upscale_image(PIXELS, 4, adapter=adapter, codec=codec, device="cpu").size == (112, 80)
@@ -93,8 +94,8 @@ def test_loaded_models_serve_as_well(enlarged):
         (Image.new("F", (4, 4)), {}, "the Pillow image has pixels of type 'F'"),
         (PIXELS, {"scale": 5}, "at most 4 times"),
         (PIXELS, {"size": (9, 9), "megapixels": 1}, "give one of them"),
-        (PIXELS, {"adapter": "lua-tiny-d61"}, "lua-tiny-d16"),
-        (PIXELS, {"codec": "tiny-d4"}, "16 channels .* 4 channels"),
+        (PIXELS, {"adapter": "lua-tiny-d61"}, "lua-tiny-d64"),
+        (PIXELS, {"codec": "tiny-d4"}, "64 channels .* 4 channels"),
         (PIXELS, {"adapter": LatentUpscaler(AdapterConfig(embed_dim=8, depths=(1,), num_heads=1))}, "name the codec"),
     ],
 )

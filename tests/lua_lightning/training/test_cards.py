@@ -9,7 +9,7 @@ from lua_lightning.training.cards import kind_of
 @pytest.mark.parametrize(
     ("experiment", "says"),
     [
-        ("stage1", ("latent upscaler adapter", "`tiny-d16`")),
+        ("stage1", ("latent upscaler adapter", "`tiny-d64`")),
         ("zoo/lsr-tiny-d16", ("LIIF", "2503.18446", "`tiny-d16`")),
         ("zoo/swinir-tiny", ("in pixels", "2108.10257", "`tiny-d16` decodes")),
     ],
