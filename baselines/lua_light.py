@@ -41,8 +41,8 @@ class LuaLight(Lua):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        own = self.decoder
-        return (*super().sources, *([KNOWN[own].repo if own in KNOWN else own] if own else []))
+        decoder = self.decoder
+        return (*super().sources, *([KNOWN[decoder].repo if decoder in KNOWN else decoder] if decoder else []))
 
     @cached_property
     def light(self) -> LatentCodec:

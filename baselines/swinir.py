@@ -33,8 +33,8 @@ class SwinIRMethod(PixelMethod):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        own = self.settings
-        return (*super().sources, own.weights, *([own.weights_x4] if own.weights_x4 else []))
+        settings = self.settings
+        return (*super().sources, settings.weights, *([settings.weights_x4] if settings.weights_x4 else []))
 
     def enlarge(self, images: Tensor, scale: int) -> Tensor:
         model = self.model(scale)

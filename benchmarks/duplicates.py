@@ -48,10 +48,10 @@ def near_duplicates(photos: PhotoSet, cache: Path = Path("cache/hashes")) -> dic
     train, judged = photos.split("train"), photos.split("test")
     if not train or not judged:
         return {"train": len(train), "judged": len(judged), "threshold": NEAR, "near": 0, "closest": None, "pairs": []}
-    ours, theirs = (np.stack([_hashes(photos, photo, cache) for photo in own]) for own in (train, judged))
+    ours, theirs = (np.stack([_hashes(photos, photo, cache) for photo in split]) for split in (train, judged))
     found, closest = [], GRID * GRID
-    for photo, (own, _) in zip(train, ours, strict=True):
-        bits = (theirs != own).sum(2).min(1)
+    for photo, (unmirrored, _) in zip(train, ours, strict=True):
+        bits = (theirs != unmirrored).sum(2).min(1)
         closest = min(closest, int(bits.min()))
         found += [Near(photo.file, judged[place].file, int(bits[place])) for place in np.flatnonzero(bits <= NEAR)]
     found.sort(key=lambda pair: pair.bits)

@@ -97,8 +97,8 @@ def estimate(
         pixel: Seconds of a pixel of the result, by method.
     """
     size, steps = benchmark.size, benchmark.steps
-    own = benchmark.facts.steps or USUAL_STEPS
-    passes = (steps or own) + sum(native_passes(name, benchmark.scale, steps) for name in methods)
+    published_steps = benchmark.facts.steps or USUAL_STEPS
+    passes = (steps or published_steps) + sum(native_passes(name, benchmark.scale, steps) for name in methods)
     plain = sum(pixel.values())
     generation = images * (passes * one + FIXED_SECONDS * len(methods) * (size / 1024) ** 2)
     generation += (images + WARM_UPS) * plain * size**2

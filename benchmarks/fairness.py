@@ -23,7 +23,7 @@ def audit(
         rows: The rows of results.
         device: Where this benchmark's methods ran.
     """
-    every = [record for own in records.values() for record in own]
+    every = [record for taken in records.values() for record in taken]
     enlarging = [name for name in records if method_class(name).enlarges]
     return {
         "start": {
@@ -36,10 +36,10 @@ def audit(
         "threads": _distinct(record.threads for record in every),
         "devices": _distinct(record.device for record in every),
         "steps": benchmark.steps or "published",
-        "warm_ups": {name: _distinct(record.warm_ups for record in own) for name, own in records.items()},
+        "warm_ups": {name: _distinct(record.warm_ups for record in taken) for name, taken in records.items()},
         "seconds": {
-            "include": {name: [*own[0].seconds] for name, own in records.items()},
-            "sampled_once_for_all": {name: [*own[0].shared] for name, own in records.items() if own[0].shared},
+            "include": {name: [*taken[0].seconds] for name, taken in records.items()},
+            "sampled_once_for_all": {name: [*taken[0].shared] for name, taken in records.items() if taken[0].shared},
             "leave_out": ["loading of weights", "warm-ups", "writing of images"],
         },
         "images": {
@@ -75,7 +75,7 @@ def _same_seeds(benchmark: Benchmark, row: Mapping[str, Any]) -> bool:
 
 def _same_starts(records: Mapping[str, Sequence[Record]]) -> bool:
     """Return whether every method's images have the same prompts, seeds and sizes."""
-    return len({tuple((own.index, own.prompt, own.seed, own.size) for own in of) for of in records.values()}) <= 1
+    return len({tuple((one.index, one.prompt, one.seed, one.size) for one in of) for of in records.values()}) <= 1
 
 
 def _distinct(values: Any) -> list[Any]:
@@ -87,10 +87,10 @@ def told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not facts:
         return []
     start, near, seconds = facts["start"], facts["near_duplicates"], facts["seconds"]
-    pairs = "; ".join(f"{own['train']} and {own['judged']} ({own['bits']} bits)" for own in near["pairs"])
+    pairs = "; ".join(f"{pair['train']} and {pair['judged']} ({pair['bits']} bits)" for pair in near["pairs"])
     brought = [
-        f"{name} on {own['device']}, {'the same' if own['same_seeds'] else 'other'} seeds"
-        for name, own in facts.get("made_elsewhere", {}).items()
+        f"{name} on {origin['device']}, {'the same' if origin['same_seeds'] else 'other'} seeds"
+        for name, origin in facts.get("made_elsewhere", {}).items()
     ]
     once = [f"{name} ({_list(phases)})" for name, phases in seconds["sampled_once_for_all"].items()]
     return [
@@ -103,11 +103,11 @@ def told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("made elsewhere, times as told", "; ".join(brought) or "none"),
         ("denoising steps", str(facts["steps"])),
         ("warm-ups", _list(f"{name} {_list(counts)}" for name, counts in facts["warm_ups"].items())),
-        ("seconds include", _list(f"{name}: {' + '.join(own)}" for name, own in seconds["include"].items())),
+        ("seconds include", _list(f"{name}: {' + '.join(phases)}" for name, phases in seconds["include"].items())),
         ("timed once for several", _list(once)),
         ("seconds leave out", _list(seconds["leave_out"])),
-        *((f"images, {track}", _list(f"{name} {count}" for name, count in own.items()))
-          for track, own in facts["images"].items()),
+        *((f"images, {track}", _list(f"{name} {count}" for name, count in counts.items()))
+          for track, counts in facts["images"].items()),
         ("near-duplicates", f"{near['near']} pairs of {near['train']} training and {near['judged']} judging "
                             f"photographs differ by at most {near['threshold']} of 64 bits of dHash; the closest by "
                             f"{near['closest']}" + (f": {pairs}" if pairs else "")),

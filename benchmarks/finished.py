@@ -100,6 +100,6 @@ def with_votes(results: dict[str, Any], run: Path) -> dict[str, Any]:
     votes = read_json(path)
     rows = []
     for row in results["rows"]:
-        own = votes["scores"].get(row["method"], {}) if row["track"] == "generation" else {}
-        rows.append({**row, "metrics": row["metrics"] | own})
+        scores = votes["scores"].get(row["method"], {}) if row["track"] == "generation" else {}
+        rows.append({**row, "metrics": row["metrics"] | scores})
     return {**results, "rows": rows, "votes": {key: value for key, value in votes.items() if key != "scores"}}

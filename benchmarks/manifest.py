@@ -50,13 +50,13 @@ def read_manifest(path: Path, prompts: int, side: int = 1) -> dict[str, tuple[Br
     """
     found: dict[str, dict[int, Brought]] = {}
     for number, entry in enumerate(_entries(path), 1):
-        own = _brought(entry, path, number)
-        if own.prompt >= prompts:
+        image = _brought(entry, path, number)
+        if image.prompt >= prompts:
             continue
-        if own.prompt in found.setdefault(own.method, {}):
-            raise UserError(f"{path}, entry {number}: {own.method} has prompt {own.prompt} twice: leave one out")
-        _check_image(own, path, number, side)
-        found[own.method][own.prompt] = own
+        if image.prompt in found.setdefault(image.method, {}):
+            raise UserError(f"{path}, entry {number}: {image.method} has prompt {image.prompt} twice: leave one out")
+        _check_image(image, path, number, side)
+        found[image.method][image.prompt] = image
     if not any(found.values()):
         raise UserError(f"{path} has no image of the {prompts} prompts: number them from 0")
     return {name: tuple(images[index] for index in sorted(images)) for name, images in found.items() if images}
@@ -101,24 +101,24 @@ def _number(value: Any, key: str, where: str, whole: bool = False) -> float:
     return found
 
 
-def _check_image(own: Brought, path: Path, number: int, side: int) -> None:
+def _check_image(image: Brought, path: Path, number: int, side: int) -> None:
     try:
-        shorter = min(read_image(own.file).shape[:2])
+        shorter = min(read_image(image.file).shape[:2])
     except (UnusableImage, OSError) as error:
         raise UserError(f"{path}, entry {number}: {first_line(error)}: mend the file or leave it out") from error
     if shorter < side:
-        raise UserError(f"{path}, entry {number}: {own.file} has a side of {shorter} px, and {side} px are compared")
+        raise UserError(f"{path}, entry {number}: {image.file} has a side of {shorter} px, and {side} px are compared")
 
 
 def cost_of(images: Sequence[Brought]) -> dict[str, Any]:
     """Return the seconds, their spread, the memory where it is known, the device and the seeds of a row."""
-    seconds = [own.seconds for own in images]
-    memory = [own.memory_mib for own in images if own.memory_mib is not None]
+    seconds = [image.seconds for image in images]
+    memory = [image.memory_mib for image in images if image.memory_mib is not None]
     return {
         "seconds": {"total": statistics.median(seconds)},
         "seconds_spread": {"low": min(seconds), "high": max(seconds)},
         **({"peak_memory_mib": max(memory)} if memory else {}),
-        "device": ", ".join(dict.fromkeys(own.device for own in images)),
-        "seeds": [own.seed for own in images],
-        "prompts": [own.prompt for own in images],
+        "device": ", ".join(dict.fromkeys(image.device for image in images)),
+        "seeds": [image.seed for image in images],
+        "prompts": [image.prompt for image in images],
     }

@@ -105,10 +105,10 @@ def rows_of(results: dict[int, dict[str, Measured | str]]) -> list[dict[str, Any
             "seconds": {phase: asdict(spread) for phase, spread in row.seconds.items()},
             "shared": row.outcome.shared,
             "peak_memory_mib": row.peak_mib,
-            "times_lua": faster(own, name),
+            "times_lua": faster(rows, name),
         }
-        for size, own in results.items()
-        for name, row in own.items()
+        for size, rows in results.items()
+        for name, row in rows.items()
     ]
 
 

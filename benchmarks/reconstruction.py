@@ -98,8 +98,8 @@ def _scored(benchmark: Benchmark, world: World, name: str, number: int, image: T
     """Return the scores of a row on a crop; the first crops are stored for the report to show."""
     output = enlarged(benchmark, world, name, image)
     if number < SHOWN_CROPS:
-        for shown, own in ((name, output), (PHOTOGRAPH, image)):
-            write_image(crop_path(benchmark.folder, shown, number), own.clamp(-1, 1))
+        for shown, picture in ((name, output), (PHOTOGRAPH, image)):
+            write_image(crop_path(benchmark.folder, shown, number), picture.clamp(-1, 1))
     return {metric: float(value) for metric, value in image_scores(output, image, available()).items()}
 
 
@@ -113,9 +113,9 @@ def with_recovery(rows: dict[str, list[CropScores]], name: str) -> list[CropScor
     known = {ROWS[row].suffix: row for row in (LATENT_BICUBIC, CEILING) if row in rows}
     return [
         replace(
-            own,
-            values={f"x/{metric}": value for metric, value in own.values.items()}
+            crop,
+            values={f"x/{metric}": value for metric, value in crop.values.items()}
             | {f"x/psnr{suffix}": rows[row][number].values["psnr"] for suffix, row in known.items()},
         )
-        for number, own in enumerate(rows[name])
+        for number, crop in enumerate(rows[name])
     ]

@@ -50,7 +50,7 @@ def ranked(found: Mapping[str, Any]) -> list[list[str]]:
     from lua_lightning.evaluation.registry import metric_of
 
     order = sorted(found["scores"].items(), key=lambda item: -item[1]["preference"]["value"])
-    return [[name, *(metric_of(key).estimate(Estimate(**own[key])) for key in SCORES)] for name, own in order]
+    return [[name, *(metric_of(key).estimate(Estimate(**scores[key])) for key in SCORES)] for name, scores in order]
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -76,10 +76,10 @@ def print_tables(found: Mapping[str, Any]) -> None:
         table.add_row(*map(escape, line))
     console.print(table)
     voters = plain_table("voters", "voter", ("votes", "left, %", "no difference, %", "attention failed"))
-    for own in found["voters"]:
-        name = own["voter"] + ("" if own["counted"] else " (left out)")
-        shares = (f"{100 * own[key]:.0f}" for key in ("left", "ties"))
-        voters.add_row(escape(name), str(own["votes"]), *shares, f"{own['failed']} of {own['attention']}")
+    for entry in found["voters"]:
+        name = entry["voter"] + ("" if entry["counted"] else " (left out)")
+        shares = (f"{100 * entry[key]:.0f}" for key in ("left", "ties"))
+        voters.add_row(escape(name), str(entry["votes"]), *shares, f"{entry['failed']} of {entry['attention']}")
     console.print(voters)
     agreement = found["agreement"]
     if agreement["same"] is not None:
