@@ -101,9 +101,9 @@ def deciding(results: Mapping[str, Any]) -> dict[str, float]:
     """
     prefix, values = f"bench/{results['size']}", {}
     for row in results["rows"]:
-        own = {f"{prefix}/{name}" for name in SCORED} | {f"{prefix}/seconds/total"}
+        wanted = {f"{prefix}/{name}" for name in SCORED} | {f"{prefix}/seconds/total"}
         method = plain_name(row["method"])
-        numbers = {name: value for name, value in metrics_of(row).items() if name in own}
+        numbers = {name: value for name, value in metrics_of(row).items() if name in wanted}
         values |= {f"{prefix}/{method}/{name.removeprefix(prefix + '/')}": value for name, value in numbers.items()}
     for other, metrics in results["differences"].items():
         for name, entry in metrics.items():

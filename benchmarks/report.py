@@ -72,8 +72,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     if results["differences"]:
         names = list(next(iter(results["differences"].values())))
         lines = [
-            [method, *(verdict_cell(name, own[name]) for name in names)]
-            for method, own in results["differences"].items()
+            [method, *(verdict_cell(name, metrics[name]) for name in names)]
+            for method, metrics in results["differences"].items()
         ]
         blocks.append(markdown_table([f"{LUA} minus", *map(label_of, names)], lines))
     facts = told(results.get("fairness", {}))

@@ -79,8 +79,8 @@ def measure(benchmark: Benchmark, fabric: Fabric) -> Measured | None:
         return None
     scores = score_methods(benchmark, world)  # photographs -> latents -> method -> images -> scores
     records = records_of(benchmark)
-    images = {name: paths_of(own, benchmark.folder) for name, own in records.items()} | dict(benchmark.brought)
-    images |= {name: tuple(image.file for image in own) for name, own in benchmark.timed.items()}
+    images = {name: paths_of(taken, benchmark.folder) for name, taken in records.items()} | dict(benchmark.brought)
+    images |= {name: tuple(image.file for image in brought) for name, brought in benchmark.timed.items()}
     rows = reconstruction_rows(scores, benchmark.size)  # scores -> metrics
     rows += generation_rows(benchmark, images, records, world.device)  # images -> features -> metrics
     results = {

@@ -82,9 +82,9 @@ class Distributions:
         for patch in ("", PATCH):
             side, count = (self.patch, PATCHES) if patch else (None, 1)
             reference_files = self.patch_reference if patch else self.reference
-            ours, theirs = (ImageSet(own, side, count, PATCH_SEED) for own in (files, reference_files))
+            ours, theirs = (ImageSet(paths, side, count, PATCH_SEED) for paths in (files, reference_files))
             for network in self.networks if reference_files else ():
-                sets = [ImageFeatures(extract(network, own, self.cache), own.groups) for own in (ours, theirs)]
+                sets = [ImageFeatures(extract(network, images, self.cache), images.groups) for images in (ours, theirs)]
                 for kind, measure in DISTANCES.items():
                     if f"{patch}{kind}/{network.name}" in METRICS[f"{patch}{kind}"].keys:
                         metrics[f"{patch}{kind}/{network.name}"] = measure(sets[0], sets[1], self.device)
@@ -193,7 +193,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
     """Return the rows of the reconstruction track."""
     unavailable = {name: {"unavailable": reason} for name, reason in distances()[1].items()}
     results = []
-    for name, own in rows.items():
+    for name, crops in rows.items():
         estimates = intervals(with_recovery(rows, name))
         metrics: dict[str, Any] = {
             metric: estimates[f"x/{metric}"].entry() for metric in keys_of("pairs") if f"x/{metric}" in estimates
@@ -203,7 +203,7 @@ def reconstruction_rows(rows: dict[str, list[CropScores]], size: int) -> list[di
                 "method": name,
                 "track": "reconstruction",
                 "size": size,
-                "n": len(own),
+                "n": len(crops),
                 "rival": row_of(name).competes,
                 "metrics": metrics | unavailable,
             }
@@ -234,7 +234,7 @@ def all_differences(rows: dict[str, list[CropScores]]) -> dict[str, dict[str, di
     names = [*rows]
     return {
         one: {
-            other: {metric: own.entry() for metric, own in differences(rows, one, other).items()}
+            other: {metric: estimate.entry() for metric, estimate in differences(rows, one, other).items()}
             for other in names[place + 1 :]
         }
         for place, one in enumerate(names[:-1])
@@ -255,6 +255,6 @@ def differences_to_lua(scores: dict[str, list[CropScores]]) -> dict[str, dict[st
     found = {}
     for name in scores:
         if name != LUA and row_of(name).competes:
-            own = differences(scores, LUA, name)
-            found[name] = {metric: one.entry() | {"lua_is": verdict(metric, one)} for metric, one in own.items()}
+            estimates = differences(scores, LUA, name)
+            found[name] = {metric: one.entry() | {"lua_is": verdict(metric, one)} for metric, one in estimates.items()}
     return found

@@ -61,7 +61,7 @@ def plot(found: Curve, title: str, path: Path) -> None:
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     for scale, (fidelity, distance) in axes(next(iter(found.values()))).items():
-        points = [(own[fidelity].value, own[distance].value) for own in found.values()]
+        points = [(estimates[fidelity].value, estimates[distance].value) for estimates in found.values()]
         axis.plot(*zip(*points, strict=True), marker="o", label=scale)
         for step, point in zip(found, points, strict=True):
             axis.annotate(f"{step:g}", point, textcoords="offset points", xytext=(5, 5), fontsize=8)
@@ -95,8 +95,8 @@ def run(options: argparse.Namespace) -> None:
         "adapter": options.adapter,
         "split": options.split,
         "curve": [
-            {"sharpness": step, **{name: own[name].entry() for pair in axes(own).values() for name in pair}}
-            for step, own in found.items()
+            {"sharpness": step, **{name: estimates[name].entry() for pair in axes(estimates).values() for name in pair}}
+            for step, estimates in found.items()
         ],
     }
     write_json(options.out / "sharpness.json", content)

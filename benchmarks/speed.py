@@ -79,8 +79,11 @@ def print_adapter(rows: list[dict[str, Any]]) -> None:
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     table = plain_table("the adapter alone, median seconds", "size", variants)
     for size in dict.fromkeys(row["size"] for row in rows):
-        own = {row["variant"]: row for row in rows if row["size"] == size}
-        cells = [f"{own[name]['seconds']['median']:.4f}" if "seconds" in own[name] else "-" for name in variants]
+        by_variant = {row["variant"]: row for row in rows if row["size"] == size}
+        cells = [
+            f"{by_variant[name]['seconds']['median']:.4f}" if "seconds" in by_variant[name] else "-"
+            for name in variants
+        ]
         table.add_row(f"{size}", *cells)
     console = Console(stderr=True)
     console.print(table)

@@ -140,15 +140,15 @@ def recovery_problems(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     from lua_lightning.evaluation.fidelity import recovery
     from lua_lightning.evaluation.rows import CEILING, LATENT_BICUBIC
 
-    own = {row["method"]: row["metrics"] for row in rows if row["track"] == "reconstruction"}
-    if not own:
+    by_method = {row["method"]: row["metrics"] for row in rows if row["track"] == "reconstruction"}
+    if not by_method:
         return []
     for name in (LATENT_BICUBIC, CEILING):
-        if "value" not in own.get(name, {}).get("psnr", {}):
+        if "value" not in by_method.get(name, {}).get("psnr", {}):
             return [f"the reconstruction track lacks the psnr of {name}, which every recovery is measured by"]
-    low, high = (own[name]["psnr"]["value"] for name in (LATENT_BICUBIC, CEILING))
+    low, high = (by_method[name]["psnr"]["value"] for name in (LATENT_BICUBIC, CEILING))
     found = []
-    for name, metrics in own.items():
+    for name, metrics in by_method.items():
         if "value" in metrics.get("recovery", {}) and "value" in metrics.get("psnr", {}) and low != high:
             value = recovery(metrics["psnr"]["value"], low, high)
             if abs(value - metrics["recovery"]["value"]) > TOLERANCE:

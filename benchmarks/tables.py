@@ -41,10 +41,10 @@ def table(results: Mapping[str, Any], kind: str, tracks: Sequence[str], metrics:
         return csv_table(rows, metrics or known)
     blocks = []
     for track in tracks:
-        own = [row for row in rows if row["track"] == track]
-        if own:
-            names = [name for name in metrics or known if name in columns_of(own)]
-            blocks.append(FORMATS[kind](track, own, names))
+        track_rows = [row for row in rows if row["track"] == track]
+        if track_rows:
+            names = [name for name in metrics or known if name in columns_of(track_rows)]
+            blocks.append(FORMATS[kind](track, track_rows, names))
     text = "\n\n".join(blocks)
     facts = {key: results[key] for key in ("protocol", "generator", "size", "device", "commit")}
     line = ", ".join(f"{key} {value}" for key, value in facts.items())
@@ -70,9 +70,9 @@ def csv_table(rows: Sequence[Row], names: Sequence[str]) -> str:
             numbers += [entry.get(key, "") for key in ("value", "low", "high")]
         spread = row.get("seconds_spread", {})
         seconds, memory = cost_values(row) if "seconds" in row else ("", "")
-        own = [seconds, spread.get("low", ""), spread.get("high", ""), "" if memory is None else memory]
-        own.append(row.get("device", ""))
-        writer.writerow([row["method"], row["track"], row["size"], row["n"], *numbers, *own])
+        cost_cells = [seconds, spread.get("low", ""), spread.get("high", ""), "" if memory is None else memory]
+        cost_cells.append(row.get("device", ""))
+        writer.writerow([row["method"], row["track"], row["size"], row["n"], *numbers, *cost_cells])
     return buffer.getvalue()
 
 

@@ -207,8 +207,8 @@ def summary(paths: Sequence[Path], allowed: int | None = None) -> dict[str, Any]
     for name, (count, shown) in failed.items():
         theirs = [vote for vote in votes if vote.voter == name and not vote.attention]
         shares = {choice: sum(vote.choice == choice for vote in theirs) / max(1, len(theirs)) for choice in CHOICES}
-        own = {"voter": name, "votes": len(theirs), "left": shares["left"], "ties": shares["tie"]}
-        voters.append({**own, "failed": count, "attention": shown, "counted": name not in left_out})
+        entry = {"voter": name, "votes": len(theirs), "left": shares["left"], "ties": shares["tie"]}
+        voters.append({**entry, "failed": count, "attention": shown, "counted": name not in left_out})
     real = [vote for vote in counted if not vote.attention]
     return {
         **facts,

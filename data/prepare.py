@@ -116,14 +116,14 @@ def split_by_author(
     for index, author in enumerate(authors):
         groups.setdefault(author or index, []).append(index)
     most = max(1, round(2 * max(fractions) * len(originals)))
-    units = [own for own in groups.values() if len(own) <= most]
+    units = [unit for unit in groups.values() if len(unit) <= most]
     if len(units) < 3:
         return split_by_hash(originals, *fractions)
     share = len(originals) / sum(map(len, units))
-    facts = [(min(originals[n][0] for n in own), statistics.fmean(originals[n][1] for n in own)) for own in units]
+    facts = [(min(originals[n][0] for n in unit), statistics.fmean(originals[n][1] for n in unit)) for unit in units]
     found: list[Split] = ["train"] * len(originals)
-    for own, side in zip(units, split_by_hash(facts, *(share * part for part in fractions)), strict=True):
-        for index in own:
+    for unit, side in zip(units, split_by_hash(facts, *(share * part for part in fractions)), strict=True):
+        for index in unit:
             found[index] = side
     return found
 
