@@ -41,7 +41,7 @@ def entry_of(results: Mapping[str, Any], by: str) -> dict[str, Any]:
     rows = [
         {
             **{key: row[key] for key in ("method", "track", "n", "device", *COST_KEYS) if key in row},
-            "metrics": {name: own for name, own in row["metrics"].items() if "value" in own},
+            "metrics": {name: metric for name, metric in row["metrics"].items() if "value" in metric},
         }
         for row in results["rows"]
     ]
@@ -60,8 +60,10 @@ def tables(entries: Sequence[Mapping[str, Any]]) -> str:
     blocks = []
     for version in sorted({entry["protocol"] for entry in entries}, key=int, reverse=True):
         blocks.append(f"## Protocol {version}")
-        own = [entry for entry in entries if entry["protocol"] == version]
-        for entry in sorted(own, key=lambda entry: (entry["generator"], entry["size"], entry["device"], entry["by"])):
+        of_version = [entry for entry in entries if entry["protocol"] == version]
+        for entry in sorted(
+            of_version, key=lambda entry: (entry["generator"], entry["size"], entry["device"], entry["by"])
+        ):
             blocks.append(f"### {entry['size']} px with {entry['generator']} on {safe(entry['device'])}")
             config = ", ".join(f"{key} {value}" for key, value in entry["config"].items() if value is not None)
             photos = f", photographs `{entry['photos_sha256'][:12]}`" if entry["photos_sha256"] else ""

@@ -30,8 +30,8 @@ def measured() -> dict[int, dict[str, Any]]:
     Raises:
         UserError: It was measured under several versions of the protocol, or an unknown one.
     """
-    results = {int(size): own for size, own in json.loads(MEASURED.read_text()).items()}
-    versions = {own["protocol"] for own in results.values()}
+    results = {int(size): result for size, result in json.loads(MEASURED.read_text()).items()}
+    versions = {result["protocol"] for result in results.values()}
     if len(versions) > 1 or not versions <= {VERSION, *EARLIER}:
         found = ", ".join(sorted(versions))
         raise UserError(f"{MEASURED} is of protocol {found}, not of {VERSION} alone: run `make docs-measure`")

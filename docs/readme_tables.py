@@ -20,9 +20,9 @@ Row = Mapping[str, Any]
 def fidelity(results: Results) -> dict[str, dict[str, Row]]:
     """Return the rows of the reconstruction track by scale and method; the first size of each scale stands for it."""
     found: dict[str, dict[str, Row]] = {}
-    for size, own in results.items():
-        rows = {row["method"]: row for row in own["rows"] if row["track"] == "reconstruction"}
-        found.setdefault(f"x{size // own['base_size']}", rows)
+    for size, result in results.items():
+        rows = {row["method"]: row for row in result["rows"] if row["track"] == "reconstruction"}
+        found.setdefault(f"x{size // result['base_size']}", rows)
     return found
 
 
@@ -39,7 +39,9 @@ def line(name: str, values: list[str]) -> list[str]:
 def methods_table(results: Results) -> str:
     """Return a table with a row for each method: fidelity at every scale, seconds and memory at every size."""
     by_scale, keys = fidelity(results), ("psnr", EFFNET)
-    made = {(size, row["method"]): row for size, own in results.items() for row in own["rows"] if "seconds" in row}
+    made = {
+        (size, row["method"]): row for size, result in results.items() for row in result["rows"] if "seconds" in row
+    }
     names = dict.fromkeys([*(name for rows in by_scale.values() for name in rows), *(name for _, name in made)])
     seconds, memory, largest = METRICS["seconds"], METRICS["peak_memory_mib"], max(results)
     heads = [label_of(f"{scale}/{key}") for scale in by_scale for key in keys]
@@ -56,25 +58,25 @@ def methods_table(results: Results) -> str:
 
 def crops(results: Results) -> str:
     """Return the sentence on the crops that fidelity is measured on."""
-    own = next(iter(results.values()))
-    count = next(row["n"] for row in own["rows"] if row["track"] == "reconstruction")
+    first = next(iter(results.values()))
+    count = next(row["n"] for row in first["rows"] if row["track"] == "reconstruction")
     return f"{count} crops of photographs held out for testing, in 8-bit RGB."
 
 
 def heading(results: Results) -> str:
     """Return the sentences above the table: protocol, device, counts and steps."""
-    own = next(iter(results.values()))
+    first = next(iter(results.values()))
     counts = ", ".join(
         f"{size} px from {found['base_size']} ({len(found['prompts'])} prompts, {found['config']['steps']} steps)"
         for size, found in results.items()
     )
     text = (
-        f"Protocol {own['protocol']}, {own['device']}: {counts}. Fidelity is measured on {crops(results)} "
-        f"These are {own['remark']}."
+        f"Protocol {first['protocol']}, {first['device']}: {counts}. Fidelity is measured on {crops(results)} "
+        f"These are {first['remark']}."
     )
-    if own["protocol"] in EARLIER:
+    if first["protocol"] in EARLIER:
         text += (
-            f" Protocol {own['protocol']} is not the present one, which is {VERSION}: {EARLIER[own['protocol']]}. "
+            f" Protocol {first['protocol']} is not the present one, which is {VERSION}: {EARLIER[first['protocol']]}. "
             "Neither stands in these tables."
         )
     return textwrap.fill(text, WIDTH)

@@ -40,7 +40,7 @@ class _Means:
 
     def __init__(self, features: ImageFeatures, reference: ImageFeatures, device: str) -> None:
         self.ours, self.theirs = features.counts, reference.counts
-        self.within = [kernel_sums(own, own, device, gaussian) for own in (features, reference)]
+        self.within = [kernel_sums(images, images, device, gaussian) for images in (features, reference)]
         self.across = kernel_sums(features, reference, device, gaussian)
 
     @property
@@ -71,7 +71,7 @@ class _Means:
             if len(counts) < FEWEST_IMAGES:
                 found.append(np.zeros(1))
                 continue
-            own = (kernel.sum() - 2 * kernel.sum(1) + np.diag(kernel)) / left**2
+            within = (kernel.sum() - 2 * kernel.sum(1) + np.diag(kernel)) / left**2
             rest = other.sum() / others.sum() ** 2
-            found.append(SCALE * (own + rest - 2 * (across.sum() - across.sum(1)) / (left * others.sum())))
+            found.append(SCALE * (within + rest - 2 * (across.sum() - across.sum(1)) / (left * others.sum())))
         return found[0], found[1]

@@ -68,8 +68,8 @@ def _entropies(patches: np.ndarray, radius: int, angle: int) -> np.ndarray:
     outer = slice(max(0, right), PATCH - max(0, -right))
     pairs = patches[:, : PATCH - down, inner] * LEVELS + patches[:, down:, outer]
     found = []
-    for own in pairs.reshape(len(pairs), -1):
-        share = np.bincount(own) / own.size
+    for codes in pairs.reshape(len(pairs), -1):
+        share = np.bincount(codes) / codes.size
         share = share[share > 0]
         found.append(-(share * np.log2(share)).sum())
     return np.array(found)

@@ -20,7 +20,7 @@ def fid(features: np.ndarray, reference: np.ndarray) -> float:
     With no more samples than dimensions the covariances are singular and the value mostly measures the sample count:
     see `meaningful`.
     """
-    moments = [(own.mean(0), np.cov(own, rowvar=False)) for own in (features, reference)]
+    moments = [(samples.mean(0), np.cov(samples, rowvar=False)) for samples in (features, reference)]
     return float(frechet_distance(*moments[0], *moments[1]))
 
 
@@ -106,7 +106,7 @@ class _Sums:
         if min(len(self.ours), len(self.theirs)) < FEWEST_IMAGES:
             raise UserError(f"a kernel distance needs at least {FEWEST_IMAGES} images")
         self.across = kernel_sums(features, reference, device)
-        self._within = [_without_diagonal(kernel_sums(own, own, device)) for own in (features, reference)]
+        self._within = [_without_diagonal(kernel_sums(images, images, device)) for images in (features, reference)]
 
     def within_ours(self) -> float:
         """Return the mean kernel over pairs of our images."""
@@ -160,7 +160,7 @@ def kernel_sums(ours: ImageFeatures, theirs: ImageFeatures, device: str = "cpu",
     The kernel is computed in float64, `BLOCK_VALUES` of it at a time, so that memory does not grow with the square of
     the number of features. Of a set with itself each pair is computed once.
     """
-    (one, member), (other, others) = (_on(own, device) for own in (ours, theirs))
+    (one, member), (other, others) = (_on(features, device) for features in (ours, theirs))
     sums = torch.zeros((int(member.max()) + 1, int(others.max()) + 1), dtype=torch.float64, device=one.device)
     same, rows = ours is theirs, max(1, BLOCK_VALUES // len(other))
     mirrored = torch.zeros_like(sums)

@@ -97,7 +97,7 @@ def feature_layers(model: str, weights: Path) -> nn.Sequential:
 
     with torch.device("meta"):
         layers: nn.Sequential = getattr(models, model)().features
-    own = torch.load(weights, map_location="cpu", weights_only=True)
-    own = {name.removeprefix("features."): values for name, values in own.items() if name.startswith("features.")}
-    layers.load_state_dict(own, assign=True)
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    state = {name.removeprefix("features."): values for name, values in state.items() if name.startswith("features.")}
+    layers.load_state_dict(state, assign=True)
     return layers

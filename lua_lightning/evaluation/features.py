@@ -50,7 +50,7 @@ class FeatureNetwork:
         resize = make_resizer("PIL", False, "bicubic", (self.side, self.side))
         sized = (torch.from_numpy(resize(image)).permute(2, 0, 1) for image in images)
         with exact_float32():
-            outputs = [self.features(torch.stack(own).to(self.device)).cpu() for own in batches(sized, batch)]
+            outputs = [self.features(torch.stack(chunk).to(self.device)).cpu() for chunk in batches(sized, batch)]
         return torch.cat(outputs).double().numpy()
 
 
@@ -60,8 +60,8 @@ Item = TypeVar("Item")
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Yield `items` in lists of `size`; the last may be shorter."""
     waiting = iter(items)
-    while own := list(itertools.islice(waiting, size)):
-        yield own
+    while batch := list(itertools.islice(waiting, size)):
+        yield batch
 
 
 @contextmanager
@@ -211,9 +211,9 @@ class ClipScore:
     def __call__(self, files: Sequence[Path], prompts: Sequence[str]) -> np.ndarray:
         """Return the score of each image with its own prompt, (N,)."""
         scores = []
-        for own in batches(zip(files, prompts, strict=True), BATCH):
-            images = [self.prepare(Image.fromarray(read_image(path))) for path, _ in own]  # pyright: ignore
-            texts = self.tokenize([prompt for _, prompt in own])
+        for batch in batches(zip(files, prompts, strict=True), BATCH):
+            images = [self.prepare(Image.fromarray(read_image(path))) for path, _ in batch]  # pyright: ignore
+            texts = self.tokenize([prompt for _, prompt in batch])
             with exact_float32():
                 ours = self.network.encode_image(torch.stack(images).to(self.device), normalize=True)  # pyright: ignore
                 theirs = self.network.encode_text(texts.to(self.device), normalize=True)

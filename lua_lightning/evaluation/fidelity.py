@@ -64,7 +64,7 @@ def colour_shift(images: Tensor, targets: Tensor) -> Tensor:
 
 def _colour_shift(image: Tensor, target: Tensor) -> Tensor:
     # In float64, which some devices lack.
-    ours, theirs = (lab(F.avg_pool2d(own.cpu().double(), BLOCK)[None]) for own in (image, target))
+    ours, theirs = (lab(F.avg_pool2d(pixels.cpu().double(), BLOCK)[None]) for pixels in (image, target))
     return ciede2000(ours, theirs).mean().float().to(image.device)
 
 

@@ -78,11 +78,11 @@ def jackknifed(value: np.ndarray | float, *left_out: np.ndarray) -> tuple[np.nda
         Low and high, in the value's shape; infinite where a kind has a single unit.
     """
     value, square = np.asarray(value, dtype=float), np.zeros(np.shape(value))
-    for own in left_out:
-        freedom = len(own) - 1
+    for without_each in left_out:
+        freedom = len(without_each) - 1
         if freedom < 1:
             return np.full(value.shape, -np.inf), np.full(value.shape, np.inf)
-        square = square + stats.t.ppf((1 + CONFIDENCE) / 2, freedom) ** 2 * freedom * np.var(own, axis=0)
+        square = square + stats.t.ppf((1 + CONFIDENCE) / 2, freedom) ** 2 * freedom * np.var(without_each, axis=0)
     half = np.sqrt(square)
     return value - half, value + half
 
@@ -165,18 +165,18 @@ def paired_differences_over_seeds(
         ValueError: The crops are not the same ones.
     """
     pairs = []
-    for own, other in zip(ours, theirs, strict=True):
-        own, other = (sorted(crops, key=lambda crop: crop.sample) for crops in (own, other))
-        if [(crop.sample, crop.photo) for crop in own] != [(crop.sample, crop.photo) for crop in other]:
+    for training, other in zip(ours, theirs, strict=True):
+        training, other = (sorted(crops, key=lambda crop: crop.sample) for crops in (training, other))
+        if [(crop.sample, crop.photo) for crop in training] != [(crop.sample, crop.photo) for crop in other]:
             raise ValueError("a paired difference needs the scores of the same crops")
-        pairs.append((_Columns(own), _Columns(other)))
+        pairs.append((_Columns(training), _Columns(other)))
 
     whole = [_difference(pair, lambda columns: columns.values.mean(0)) for pair in pairs]
     without = [_difference(pair, _Columns.without_each_photo) for pair in pairs]
     found = {}
     for name in sorted(set.intersection(*map(set, whole))):
-        by_seed = np.array([own[name] for own in whole])
-        units = [np.mean([own[name] for own in without], axis=0)]
+        by_seed = np.array([differences[name] for differences in whole])
+        units = [np.mean([differences[name] for differences in without], axis=0)]
         if len(pairs) > 1:
             units.append((by_seed.sum() - by_seed) / (len(pairs) - 1))
         found[name] = _estimate(by_seed.mean(), *units)
