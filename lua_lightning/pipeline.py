@@ -293,10 +293,10 @@ class UpscaledPipeline:
         """
         vae, processor = self.pipe.vae, getattr(self.pipe, "image_processor", None)
         decode_plain, binned = vae.decode, getattr(processor, "resize_and_crop_tensor", None)
-        own = {kind.__module__ for kind in type(self.pipe).__mro__}
+        modules = {kind.__module__ for kind in type(self.pipe).__mro__}
 
         def decode_enlarged(raw: Tensor, *args: Any, **options: Any) -> Any:
-            if sys._getframe(1).f_globals.get("__name__") not in own:
+            if sys._getframe(1).f_globals.get("__name__") not in modules:
                 return decode_plain(raw, *args, **options)  # a callback that shows what the latents have become
             unit = backend_of(vae, type(self.pipe).__name__).downscale
             try:

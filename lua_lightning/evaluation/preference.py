@@ -52,10 +52,10 @@ def judge(name: str, files: Sequence[Path], prompts: Sequence[str] = (), device:
     Raises:
         UserError: The package is not installed, there is no prompt for each image, or the model failed.
     """
-    own = JUDGES[name]
-    if importlib.util.find_spec(own.package) is None:
-        raise UserError(f"the package {own.package} is not installed: {own.install}")
-    if own.asks_prompt and len(prompts) != len(files):
+    model = JUDGES[name]
+    if importlib.util.find_spec(model.package) is None:
+        raise UserError(f"the package {model.package} is not installed: {model.install}")
+    if model.asks_prompt and len(prompts) != len(files):
         raise UserError("each image needs its prompt: give as many images as there are prompts")
     task = {"name": name, "files": [str(file) for file in files], "prompts": list(prompts), "device": device}
     command = [sys.executable, "-m", "lua_lightning.evaluation.preference"]
@@ -64,9 +64,11 @@ def judge(name: str, files: Sequence[Path], prompts: Sequence[str] = (), device:
     try:
         scores = json.loads(lines[-1])["scores"]
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{own.package} failed ({lines[-1]}): see whether it runs alone, then measure again") from None
+        raise UserError(
+            f"{model.package} failed ({lines[-1]}): see whether it runs alone, then measure again"
+        ) from None
     if len(scores) != len(files) or not all(isinstance(score, float) for score in scores):
-        raise UserError(f"{own.package} gave {len(scores)} scores for {len(files)} images: use another version of it")
+        raise UserError(f"{model.package} gave {len(scores)} scores for {len(files)} images: use another version of it")
     return scores
 
 

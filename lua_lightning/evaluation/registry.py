@@ -61,7 +61,7 @@ class Network:
             return None
         path = file or self.weights()
         if file and file.is_dir():
-            path = next((own for name in HUB_FILES if (own := file / name).is_file()), file / HUB_FILES[0])
+            path = next((candidate for name in HUB_FILES if (candidate := file / name).is_file()), file / HUB_FILES[0])
         if not path.is_file():
             command = of_checkout(self.fetch) if self.fetch.startswith("make ") else f"`{self.fetch}`"
             raise UserError(f"the {self.label} weights {path} are not there: fetch them with {command}")

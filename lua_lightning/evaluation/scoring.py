@@ -100,7 +100,11 @@ def by_crop(batch: Mapping[str, Any], scores: Mapping[int, Mapping[str, Tensor]]
         CropScores(
             int(sample),
             int(photo),
-            {f"x{scale}/{name}": float(values[row]) for scale, own in scores.items() for name, values in own.items()},
+            {
+                f"x{scale}/{name}": float(values[row])
+                for scale, metrics in scores.items()
+                for name, values in metrics.items()
+            },
         )
         for row, (sample, photo) in enumerate(zip(batch["sample"], batch["photo"], strict=True))
     ]

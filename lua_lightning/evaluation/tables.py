@@ -55,8 +55,8 @@ def print_scores(scores: Mapping[str, float], title: str, method: str = LUA) -> 
     units = [f"{METRICS[key].label} in {METRICS[key].unit}" for key in SHOWN if METRICS[key].unit]
     table = plain_table("; ".join([title, *units]), "method", _heads(scores, unit=False))
     for name, cells in score_rows(scores):
-        own = name == LUA
-        table.add_row(method if own else name, *cells, style="bold" if own else "")
+        is_lua = name == LUA
+        table.add_row(method if is_lua else name, *cells, style="bold" if is_lua else "")
     Console(stderr=True).print(table)
 
 

@@ -82,9 +82,9 @@ def _write_autoencoder(codec: LatentCodec, folder: Path) -> list[str]:
     return ["diffusers", type(model).__name__]
 
 
-def _check(subject: Subject, codec: LatentCodec, folder: Path, own: bool) -> float:
+def _check(subject: Subject, codec: LatentCodec, folder: Path, custom_vae: bool) -> float:
     """Return the largest difference of the pipeline's latents to the adapter's; its images must be the codec's."""
-    vae = loaded(folder / "vae", PATCH_CODE, PATCH_CLASS) if own else codec.model
+    vae = loaded(folder / "vae", PATCH_CODE, PATCH_CLASS) if custom_vae else codec.model
     parts = {"vae": vae, "latent_upscaler": loaded(folder / "latent_upscaler", CODE, CLASS)}
     pipe: Any = getattr(module_of(folder / PIPELINE), PIPELINE_CLASS)(**parts)
     raw = subject.adapter.config.space == "raw"

@@ -134,17 +134,17 @@ class Generator:
         facts = settled(facts, pipe)
         if _on_ddim(pipe):
             pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
-        own: Any = pipe.vae
+        vae: Any = pipe.vae
         if offload == "none":
             pipe.to(device)
-        if getattr(own.config, "force_upcast", False):  # as its authors mark an autoencoder that overflows in float16
+        if getattr(vae.config, "force_upcast", False):  # as its authors mark an autoencoder that overflows in float16
             with quiet_loading():
-                own.to(torch.float32)
+                vae.to(torch.float32)
         if offload == "model":
             pipe.enable_model_cpu_offload(device=device)
         elif offload == "sequential":
             pipe.enable_sequential_cpu_offload(device=device)
-        return cls(pipe, codec_of(own, facts.source), facts)
+        return cls(pipe, codec_of(vae, facts.source), facts)
 
     @property
     def steps(self) -> int:

@@ -282,8 +282,8 @@ class LatentUpscaler(UpscalerNetwork):
         ]
         if differing:
             raise UserError(f"{path} cannot warm-start this adapter: it has {', '.join(differing)}")
-        own = self.state_dict()
-        copied = {name: tensors[name] for name in own if name in tensors and tensors[name].shape == own[name].shape}
+        state = self.state_dict()
+        copied = {name: tensors[name] for name in state if name in tensors and tensors[name].shape == state[name].shape}
         self.load_state_dict(copied, strict=False)
         return list(copied)
 

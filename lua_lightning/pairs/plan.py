@@ -50,7 +50,9 @@ def _training_crops(photos: PhotoSet, config: CacheConfig, chosen: tuple[int, Ph
         reduced = downscale(image, reduction) if reduction > 1 else image
         positions = draw_positions(reduced, config.crop_px, count, generator) if count else []
         symmetries = torch.randint(8, (len(positions),), generator=generator).tolist()
-        found += [Crop(index, *place, own, reduction) for place, own in zip(positions, symmetries, strict=True)]
+        found += [
+            Crop(index, *place, symmetry, reduction) for place, symmetry in zip(positions, symmetries, strict=True)
+        ]
     return found
 
 
@@ -84,5 +86,5 @@ def _large_enough(photos: PhotoSet, split: Split, side: int) -> Iterator[tuple[i
 
 
 def _generator(seed: int, photo: Photo) -> torch.Generator:
-    own = int(hashlib.sha256(f"{seed}{photo.sha256}".encode()).hexdigest()[:12], 16)
-    return torch.Generator().manual_seed(own)
+    photo_seed = int(hashlib.sha256(f"{seed}{photo.sha256}".encode()).hexdigest()[:12], 16)
+    return torch.Generator().manual_seed(photo_seed)

@@ -109,7 +109,7 @@ def print_plan(plan: Plan, states: dict[Path, str], seconds: Mapping[Path, float
     for run in plan.runs:
         stages = " + ".join(stage.stage for stage in run.stages)
         steps = " + ".join(str(stage.train.steps) for stage in run.stages)
-        about = "" if (own := seconds.get(run.folder)) is None else clock(own)
+        about = "" if (expected := seconds.get(run.folder)) is None else clock(expected)
         table.add_row(run.variant, str(run.seed), stages, steps, states[run.folder], about)
     console.print(table)
     for run in plan.runs:
@@ -133,9 +133,9 @@ def run_sweep(plan: Plan, todo: Sequence[PlannedRun], options: Any) -> int:
     """Train the missing runs under one MLflow parent, then write and print the comparison."""
     from lua_lightning.sweeps.execute import execute
 
-    own = plan.runs[0].stages[0].tracking
+    tracking = plan.runs[0].stages[0].tracking
     tracker = MLflowTracker(
-        own.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, system_metrics=False
+        tracking.experiment, plan.config.name, plan.folder, tags={"stage": "sweep"}, system_metrics=False
     )
     for run in plan.runs:
         if run.state == "finished" and not run.is_running():
