@@ -50,11 +50,11 @@ def distances(adapter: Path, run: RunConfig) -> dict[str, float]:
             for distance in perceptual:
                 sums[distance.name] += _both(distance, images, batch["image"])
             photos += [int(batch["photo"][0])] * PATCHES
-            for name, own in {**images, "photo": batch["image"]}.items():
+            for name, image in {**images, "photo": batch["image"]}.items():
                 place = PATCH_SEED * 1_000_003 + int(batch["sample"][0])
-                side = min(PATCH, *own.shape[-2:])
-                patches[name] += random_crops(to_uint8(own.clamp(-1, 1)), side, PATCHES, place)
-        ratios = {name: own[0] / own[1] for name, own in sums.items()}
+                side = min(PATCH, *image.shape[-2:])
+                patches[name] += random_crops(to_uint8(image.clamp(-1, 1)), side, PATCHES, place)
+        ratios = {name: totals[0] / totals[1] for name, totals in sums.items()}
         ratios["patch-kid"] = _patch_distance(features, patches, photos)
         found.update({f"x{scale}/{name}": float(value) for name, value in ratios.items()})
     return found
@@ -84,6 +84,6 @@ def _patch_distance(network: FeatureNetwork, patches: Mapping[str, list[np.ndarr
 
     Patches of one photograph are no pair, neither within a set nor across: they are alike.
     """
-    features = {name: ImageFeatures(network(own), np.array(photos)) for name, own in patches.items()}
+    features = {name: ImageFeatures(network(crops), np.array(photos)) for name, crops in patches.items()}
     ours, theirs = (kid(features[name], features["photo"], same_images=True) for name in ("adapter", "bicubic"))
     return ours / theirs

@@ -127,8 +127,8 @@ class Plan:
 
     def survivors(self, todo: Sequence[PlannedRun]) -> list[PlannedRun]:
         """Return the runs beside `todo` that a driver before this one began and that still go on."""
-        own = {run.folder for run in todo}
-        return [run for run in self.runs if run.folder not in own and run.state == "running"]
+        folders = {run.folder for run in todo}
+        return [run for run in self.runs if run.folder not in folders and run.state == "running"]
 
 
 def load_plan(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Plan:
@@ -189,11 +189,11 @@ def _variants(path: Path, config: SweepConfig) -> tuple[dict[str, tuple[Path, li
     return found, axes
 
 
-def _planned(config: SweepConfig, name: str, chain: Path, own: Sequence[str], seed: int) -> PlannedRun:
+def _planned(config: SweepConfig, name: str, chain: Path, variant_settings: Sequence[str], seed: int) -> PlannedRun:
     stages = stage_names(chain)
     # What the sweep sets for a stage that this variant leaves out does not concern it.
     general = [setting for setting in config.settings if not set(stages_of([setting])) - set(stages)]
-    settings = [*general, *own, f"seed={seed}"]
+    settings = [*general, *variant_settings, f"seed={seed}"]
     _, runs = load_chain(chain, settings)
     digest = _digest([to_yaml(_that_decides(run)) for run in runs] + _starting_weights(runs[0]))
     slug = re.sub(r"[^\w.=-]+", "_", name)

@@ -92,9 +92,9 @@ def draw_crops(plan: Plan, summary: Summary, path: Path) -> None:
     for variant in [shown, *(other for other in first if other != shown)]:
         run = first[variant]
         adapter = Path(read_json(run.folder / RESULTS, keys={"adapter": str})["adapter"])
-        for scale, (images, own) in _made(run.stages[-1], adapter, sample).items():
+        for scale, (images, enlarged) in _made(run.stages[-1], adapter, sample).items():
             columns = pictures.setdefault(scale, dict(images))
-            columns[variant] = own
+            columns[variant] = enlarged
     count = max(len(columns) for columns in pictures.values())
     figure = Figure(figsize=(1.45 * count, 1.75 * len(pictures)), layout="constrained")
     panels = figure.subplots(len(pictures), count, squeeze=False)

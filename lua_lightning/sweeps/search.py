@@ -154,8 +154,8 @@ class Search:
         for name, stage in zip(stage_names(self.chain), read_chain(self.chain).stages, strict=True):
             experiment = (self.chain.parent / stage.experiment).resolve()
             kept = [text for text in settings_of_stage(self.config.settings, name) if text.startswith(CARRIED)]
-            own = settings_of_stage(_settings(weights), name)
-            stages.append({"experiment": str(experiment), "settings": [*stage.settings, *kept, *own]})
+            weight_settings = settings_of_stage(_settings(weights), name)
+            stages.append({"experiment": str(experiment), "settings": [*stage.settings, *kept, *weight_settings]})
         content = {"name": f"{self.config.name}-best", "stages": stages}
         return yaml.safe_dump(content, sort_keys=False, width=120)
 

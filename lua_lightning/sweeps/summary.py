@@ -103,7 +103,7 @@ def summarise_sweep(plan: Plan) -> Summary:
         common = [seed for seed in by_seed if seed in reference]
         differences: dict[str, Estimate] = {}
         if common and variant != plan.config.reference:
-            ours, theirs = ([own[seed] for seed in common] for own in (by_seed, reference))
+            ours, theirs = ([trainings[seed] for seed in common] for trainings in (by_seed, reference))
             try:
                 differences = paired_differences_over_seeds(ours, theirs)
             except ValueError as error:
@@ -112,8 +112,8 @@ def summarise_sweep(plan: Plan) -> Summary:
                     "changed between them: train all again in another folder (runs=...)"
                 ) from error
         cells[variant] = {
-            name: Cell({seed: own[name] for seed, own in means.items() if name in own}, differences.get(name))
-            for name in sorted({name for own in means.values() for name in own})
+            name: Cell({seed: mean[name] for seed, mean in means.items() if name in mean}, differences.get(name))
+            for name in sorted({name for mean in means.values() for name in mean})
             if name.partition("/")[2] in reported()
         }
     return Summary(cells, hours, steps)

@@ -98,10 +98,10 @@ def send(client: "MlflowClient", run_id: str, records: list[Record]) -> None:
     elif "tags" in first:
         client.log_batch(run_id, tags=[RunTag(*item) for item in first["tags"].items()], synchronous=True)
     elif "input" in first:
-        own = first["input"]
-        source = json.dumps({"uri": own["source"]})
-        dataset = Dataset(own["name"], own["digest"], source_type="local", source=source)
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", own["context"])])])
+        facts = first["input"]
+        source = json.dumps({"uri": facts["source"]})
+        dataset = Dataset(facts["name"], facts["digest"], source_type="local", source=source)
+        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", facts["context"])])])
     elif first.get("status") == "RUNNING":
         client.update_run(run_id, status="RUNNING")
     elif "status" in first:

@@ -155,8 +155,8 @@ class AdversarialModule(AdapterModule):
         return self.adversary.terms(images, targets, self.global_step, share)
 
     def _values(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        own = {"skipped_steps": self.adversary.skipped, **self.adversary.shown}
-        return super()._values(*args, **kwargs) | {f"train/adversary/{name}": value for name, value in own.items()}
+        values = {"skipped_steps": self.adversary.skipped, **self.adversary.shown}
+        return super()._values(*args, **kwargs) | {f"train/adversary/{name}": value for name, value in values.items()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step the adapter and then the discriminator, both on what they saw of each other before."""

@@ -112,14 +112,14 @@ def stages_of(settings: Iterable[str]) -> list[str]:
 
 def settings_of_stage(settings: Iterable[str], stage: str) -> list[str]:
     """Return the settings that hold for a stage as `key=value`: the general ones and its own, the later ones last."""
-    own = []
+    stage_settings = []
     for setting in settings:
         found = STAGE_SETTING.fullmatch(setting)
         if found is None:
-            own.append(setting)
+            stage_settings.append(setting)
         elif found["stage"] == stage:
-            own.append(found["setting"])
-    return own
+            stage_settings.append(found["setting"])
+    return stage_settings
 
 
 def read_chain(path: Path) -> ChainConfig:
@@ -162,19 +162,19 @@ def run_chain(
     """
     chain, runs = load_chain(path, overrides)
     quiet()
-    own = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
-    folder = _folder(own, folder, resume)
+    chain_run = replace(runs[0], name=chain.name, stage="chain")  # names the chain's folder and its MLflow run
+    folder = _folder(chain_run, folder, resume)
     with contextlib.ExitStack() as stack:
         stack.enter_context(resumable(f"the same command with `--folder {folder}` (make: RESUME=1) goes on"))
         stack.enter_context(held(folder))
         if is_rank_zero():
-            write_text(folder / CONFIG, to_yaml(own))
+            write_text(folder / CONFIG, to_yaml(chain_run))
         tracker = stack.enter_context(
             MLflowTracker(
-                own.tracking.experiment,
+                chain_run.tracking.experiment,
                 name or run_name(chain.name, overrides),
                 folder,
-                tags={"stage": "chain", "codec": own.cache.codec, **(tags or {})},
+                tags={"stage": "chain", "codec": chain_run.cache.codec, **(tags or {})},
                 system_metrics=False,
             )
         )
@@ -188,13 +188,13 @@ def run_chain(
     return {}
 
 
-def _folder(own: RunConfig, folder: Path | None, resume: bool) -> Path:
+def _folder(chain_run: RunConfig, folder: Path | None, resume: bool) -> Path:
     """Return the folder of a chain: the one to go on with, or the one to begin in."""
     if folder is not None:
         resume = (folder / CONFIG).is_file()
     if resume:
-        folder = folder_to_resume(own, str(folder or "auto"))
-    return folder or new_folder(own)
+        folder = folder_to_resume(chain_run, str(folder or "auto"))
+    return folder or new_folder(chain_run)
 
 
 def _run_stages(
@@ -278,9 +278,9 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
     From the second stage on a metric also has the `difference` to the first stage, paired crop by crop.
     """
     _, missing = distances()
-    scores = [read_scores(Path(own["folder"]) / SCORES) for own in results]
+    scores = [read_scores(Path(result["folder"]) / SCORES) for result in results]
     stages = {}
-    for position, own in enumerate(results):
+    for position, result in enumerate(results):
         estimates = intervals(scores[position])
         differences = paired_differences(scores[position], scores[0]) if position else {}
         by_scale: dict[str, Any] = {}
@@ -294,8 +294,8 @@ def chain_report(results: list[dict[str, Any]]) -> dict[str, Any]:
                 by_scale[scale][name] = estimates[key].entry()
                 if key in differences:
                     by_scale[scale][name] = {**estimates[key].entry(), "difference": differences[key].entry()}
-        facts = {name: own[name] for name in ("steps", "hours", "images_per_second", "run_id")}
-        stages[own["stage"]] = {**by_scale, **facts}
+        facts = {name: result[name] for name in ("steps", "hours", "images_per_second", "run_id")}
+        stages[result["stage"]] = {**by_scale, **facts}
     return {"stages": stages, "adapter": results[-1]["adapter"]}
 
 
@@ -335,7 +335,7 @@ def print_report(report: dict[str, Any]) -> None:
         table.add_row(f"[bold]{scale}[/bold]")
         for name in metrics:
             if "value" in metrics[name]:
-                cells = [_cell(own[scale][name], metric_of(name)) for own in stages.values()]
+                cells = [_cell(stage[scale][name], metric_of(name)) for stage in stages.values()]
                 table.add_row(label_of(name), *cells)
     console = Console(stderr=True, highlight=False)
     console.print(table)

@@ -32,12 +32,12 @@ T = TypeVar("T")
 SKIP_PAIRS = 256  # whole crops that the linear map is fitted on
 
 
-def gathered(own: list[T]) -> list[T]:
+def gathered(items: list[T]) -> list[T]:
     """Return the items of all processes, those of process 0 first."""
-    parts = [own]
+    parts = [items]
     if dist.is_available() and dist.is_initialized():
         parts = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(parts, own)
+        dist.all_gather_object(parts, items)
     return [item for part in parts for item in part]
 
 
@@ -79,7 +79,7 @@ def step_terms(
         terms[scale] = compute_terms(pairs, config.loss, config.loss_options, scale)
         terms[scale] |= more(*pixels[position]) if more else {}
     weighted = {
-        name: config.weights[name] * torch.stack([own[name] for own in terms.values()]).mean()
+        name: config.weights[name] * torch.stack([scale_terms[name] for scale_terms in terms.values()]).mean()
         for name in next(iter(terms.values()))
     }
     return predictions, terms, weighted
@@ -298,8 +298,8 @@ class AdapterModule(L.LightningModule):
                 if (scale, batch_index) not in self._references:
                     self._references[scale, batch_index] = reference(self.codec, batch, scale).only(shown)
                 known = self._references[scale, batch_index]
-                output, own = adapter_scores(self.averaged, self.codec, batch, scale, perceptual)
-                scores[scale] = {**known.scores, **own}
+                output, lua_scores = adapter_scores(self.averaged, self.codec, batch, scale, perceptual)
+                scores[scale] = {**known.scores, **lua_scores}
                 images[scale] = {**known.images, LUA: output[shown], "hr": batch["image"][shown]}
         self._crops += by_crop(batch, scores)
         return images

@@ -67,11 +67,11 @@ def encode_views(
     views: dict[tuple[int, bool], list[View]] = {(side, local): [] for side in (256, 512) for local in (False, True)}
     for index, photo in enumerate(track(photos.split("train"), description="encoding")):
         image = to_tensor(photos.read(photo))
-        for (side, local), own in views.items():
+        for (side, local), encoded in views.items():
             for number in range(config.variants if side == 256 else config.variants // 2):
                 enlargement = (2, 4)[number % 2] if local and side == 256 else 1 + local
                 crop, time_ids = draw_view(image, side, enlargement, draw)
-                own.append(View(codec.encode(crop)[0], index, time_ids))
+                encoded.append(View(codec.encode(crop)[0], index, time_ids))
     return views
 
 
@@ -128,8 +128,8 @@ class Training:
         large = float(torch.rand((), generator=draw)) < config.large_share
         batch = []
         for _ in range(max(1, config.batch_size // 4) if large else config.batch_size):
-            own = views[512 if large else 256, float(torch.rand((), generator=draw)) < config.local_share]
-            batch.append(own[int(torch.randint(len(own), (), generator=draw))])
+            pool = views[512 if large else 256, float(torch.rand((), generator=draw)) < config.local_share]
+            batch.append(pool[int(torch.randint(len(pool), (), generator=draw))])
         warm = min(1.0, (self.step + 1) / config.warmup_steps)
         cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.step / config.steps)).item())
         for group in self.optimizer.param_groups:
