@@ -33,8 +33,8 @@ def build(world, rivals, codec_folder):
     def build(name, *more):
         if name == "lua-light" and not more:
             more = (f"decoder={codec_folder}",)
-        own = {"lsr": "lsr", "lsrna-demofusion": "lsr", "swinir": "swinir"}
-        weights = [f"weights={rivals / own[name]}"] if name in own else []
+        folders = {"lsr": "lsr", "lsrna-demofusion": "lsr", "swinir": "swinir"}
+        weights = [f"weights={rivals / folders[name]}"] if name in folders else []
         return build_method(name, world, [*weights, *more])
 
     return build

@@ -12,7 +12,7 @@ from benchmarks.duplicates import NEAR, difference_hash, near_duplicates
 from lua_lightning.pairs.photos import PhotoSet, file_sha256
 from tests.conftest import write_photo_set
 
-PHOTOS = [own[:300, :300] for own in (astronaut(), chelsea(), coffee(), rocket())]
+PHOTOS = [photo[:300, :300] for photo in (astronaut(), chelsea(), coffee(), rocket())]
 
 
 def changed(pixels, kind):
@@ -46,8 +46,8 @@ def test_copies_between_the_splits_are_named(tmp_path, monkeypatch):
     folder = write_photo_set(tmp_path / "photos", ["train", "train", "val", "test", "test"], size=300)
     pixels = [PHOTOS[0], PHOTOS[1], PHOTOS[2], PHOTOS[3], np.ascontiguousarray(changed(PHOTOS[1], "jpeg")[:, ::-1])]
     manifest = json.loads((folder / "manifest.json").read_text())
-    for image, own in zip(manifest["images"], pixels, strict=True):
-        Image.fromarray(own).save(folder / image["file"])
+    for image, array in zip(manifest["images"], pixels, strict=True):
+        Image.fromarray(array).save(folder / image["file"])
         image["sha256"] = file_sha256(folder / image["file"])
     (folder / "manifest.json").write_text(json.dumps(manifest))
     photos = PhotoSet.load(folder)

@@ -35,7 +35,7 @@ def test_the_facts_are_told_in_words():
 
 def test_another_seed_of_one_method_is_noticed():
     ours = [RECORD, replace(RECORD, index=4, seed=46)]
-    theirs = [replace(own, method="swinir") for own in ours]
+    theirs = [replace(record, method="swinir") for record in ours]
     assert _same_starts({"lua": ours, "swinir": theirs})
     assert not _same_starts({"lua": ours, "swinir": [theirs[0], replace(theirs[1], seed=47)]})
     assert not _same_starts({"lua": ours, "swinir": theirs[:1]})

@@ -62,8 +62,8 @@ def test_two_processes_make_what_one_makes(tmp_path, arguments, record_property,
     found = []
     for processes in (1, 2):
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29531"]
-        own = [*arguments, f"out={tmp_path / str(processes)}", f"devices={processes}"]
-        command = [sys.executable, *(launcher if processes == 2 else []), *own]
+        settings = [*arguments, f"out={tmp_path / str(processes)}", f"devices={processes}"]
+        command = [sys.executable, *(launcher if processes == 2 else []), *settings]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(json.loads(done.stdout.strip().splitlines()[-1]))

@@ -89,7 +89,7 @@ def test_simulated_voters_recover_the_known_order(voting):
     assert sorted(found["scores"], key=lambda name: -found["scores"][name]["preference"]["value"]) == BEST_FIRST
     assert [found["scores"][name]["win_rate"]["value"] for name in BEST_FIRST] == [1.0, 0.5, 0.0]
     assert found["agreement"] == {"pairs": 9, "same": 1.0, "alpha": 1.0}
-    assert [own["voter"] for own in found["voters"]] == ["Ada", "Bob"]
+    assert [entry["voter"] for entry in found["voters"]] == ["Ada", "Bob"]
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_closed_page_goes_on_where_it_was_and_a_vote_can_be_undone(voting):
     press(voting, Keys.BACKSPACE)
     assert count(voting) == "1 of 9"
     content = json.loads(exported(voting, voting.execute_script("return state.mark")).read_text())
-    assert [own["choice"] for own in content["votes"]] == ["left"]
+    assert [vote["choice"] for vote in content["votes"]] == ["left"]
 
 
 @pytest.mark.slow

@@ -33,12 +33,12 @@ def simulated(pairs, voter, seed, careless=False):
     return found
 
 
-def saved(path, own, **changes):
+def saved(path, cast, **changes):
     """Write the file that the page exports."""
-    lines = [{key: value for key, value in vars(one).items() if key != "voter"} | {"seconds": 1.5} for one in own]
+    lines = [{key: value for key, value in vars(one).items() if key != "voter"} | {"seconds": 1.5} for one in cast]
     content = {
         "format": FORMAT, "version": 1, "protocol": VERSION, "generator": "tiny-sdxl", "size": 512, "ballot": "b0",
-        "voter": own[0].voter, "mark": own[0].voter, "votes": lines,
+        "voter": cast[0].voter, "mark": cast[0].voter, "votes": lines,
     }  # fmt: skip
     path.write_text(json.dumps(content | changes))
     return path
@@ -49,12 +49,12 @@ def test_known_preferences_are_recovered_with_intervals_that_hold_them():
     cast = [one for seed in range(12) for one in simulated(pairs, f"voter {seed}", seed)]
     found = scores(cast)
     true = np.array(list(STRENGTHS.values())) - np.mean(list(STRENGTHS.values()))
-    for (name, own), strength in zip(((name, found[name]) for name in STRENGTHS), true, strict=True):
-        assert own["preference"]["value"] == pytest.approx(strength, abs=0.15), name
-        assert own["preference"]["low"] < strength < own["preference"]["high"]
-        assert own["win_rate"]["low"] <= own["win_rate"]["value"] <= own["win_rate"]["high"]
+    for (name, score), strength in zip(((name, found[name]) for name in STRENGTHS), true, strict=True):
+        assert score["preference"]["value"] == pytest.approx(strength, abs=0.15), name
+        assert score["preference"]["low"] < strength < score["preference"]["high"]
+        assert score["win_rate"]["low"] <= score["win_rate"]["value"] <= score["win_rate"]["high"]
         others = [1 / (1 + np.exp(other - STRENGTHS[name])) for key, other in STRENGTHS.items() if key != name]
-        assert own["win_rate"]["value"] == pytest.approx(np.mean(others), abs=0.05)
+        assert score["win_rate"]["value"] == pytest.approx(np.mean(others), abs=0.05)
 
 
 def test_more_votes_give_narrower_intervals():
@@ -62,8 +62,8 @@ def test_more_votes_give_narrower_intervals():
     for voters in (2, 20):
         pairs = choose_pairs(list(STRENGTHS), 4 * voters, 0, 0, seed=0)
         cast = [one for seed in range(voters) for one in simulated(pairs, f"voter {seed}", seed)]
-        own = scores(cast)["lua"]["preference"]
-        widths.append(own["high"] - own["low"])
+        preference = scores(cast)["lua"]["preference"]
+        widths.append(preference["high"] - preference["low"])
     assert widths[1] < widths[0] / 2
 
 
@@ -71,8 +71,8 @@ def test_the_sides_and_the_order_of_votes_do_not_matter():
     cast = simulated(choose_pairs(list(STRENGTHS), 6, 0, 0, 0), "ada", 1)
     turned = [Vote(one.voter, one.prompt, one.right, one.left, {"left": "right", "right": "left"}[one.choice])
               for one in reversed(cast)]  # fmt: skip
-    for name, own in scores(cast).items():
-        assert scores(turned)[name]["preference"]["value"] == pytest.approx(own["preference"]["value"])
+    for name, score in scores(cast).items():
+        assert scores(turned)[name]["preference"]["value"] == pytest.approx(score["preference"]["value"])
 
 
 def test_every_two_methods_meet_equally_often_and_no_pair_twice():
@@ -108,7 +108,7 @@ def test_careless_voters_fail_attention_pairs_and_can_be_left_out(tmp_path):
     assert failed["eve"][0] > 2
     whole, careful = summary(files), summary(files, allowed=2)
     assert (whole["votes"], careful["votes"]) == (540, 360)
-    assert [own["counted"] for own in careful["voters"]] == [True, True, False]
+    assert [entry["counted"] for entry in careful["voters"]] == [True, True, False]
     assert careful["scores"]["bicubic"]["win_rate"]["value"] < whole["scores"]["bicubic"]["win_rate"]["value"]
     with pytest.raises(UserError, match="no vote is left"):
         summary(files[2:], allowed=2)
@@ -168,9 +168,9 @@ def test_the_commands_make_a_page_and_put_the_scores_into_the_report(tmp_path, c
     line = json.loads(capsys.readouterr().out)
     assert line["pairs"] == 6 + 3
     assert (run / "vote.html").is_file()
-    own = [Vote("[red]ada", prompt, one, two, "left") for prompt in (0, 1)
+    cast = [Vote("[red]ada", prompt, one, two, "left") for prompt in (0, 1)
            for one, two in (("lua", "swinir"), ("lua", "latent-bicubic"))]  # fmt: skip
-    arguments = [str(saved(tmp_path / "ada.json", own)), "--run", str(run)]
+    arguments = [str(saved(tmp_path / "ada.json", cast)), "--run", str(run)]
     for _ in range(2):  # the second time in place of the first
         assert run_command(votes.COMMAND, "lua-lightning votes", arguments) == 0
     captured = capsys.readouterr()

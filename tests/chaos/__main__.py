@@ -89,8 +89,8 @@ class Chaos:
     def run(self, kills: int) -> None:
         """Kill that often."""
         while sum(self.kills.values()) < kills:
-            fewest = min(own / self.workloads[name].weight for name, own in self.kills.items())
-            names = [name for name, own in self.kills.items() if own / self.workloads[name].weight <= fewest]
+            fewest = min(count / self.workloads[name].weight for name, count in self.kills.items())
+            names = [name for name, count in self.kills.items() if count / self.workloads[name].weight <= fewest]
             name = self.lot.choice(names)
             if name not in self.wanted:
                 self._unbroken(name)
@@ -208,11 +208,11 @@ def computing(process: int, moment: float) -> float:
 
     It is not awaited after its end, which `ended` does.
     """
-    computed, own, last = 0.0, psutil.Process(process), time.monotonic() + PATIENCE
+    computed, parent, last = 0.0, psutil.Process(process), time.monotonic() + PATIENCE
     with contextlib.suppress(psutil.NoSuchProcess):
-        while computed < moment and own.status() != psutil.STATUS_ZOMBIE and time.monotonic() < last:
+        while computed < moment and parent.status() != psutil.STATUS_ZOMBIE and time.monotonic() < last:
             now = 0.0
-            for one in (own, *own.children(recursive=True)):
+            for one in (parent, *parent.children(recursive=True)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     now += sum(one.cpu_times()[:4])  # user, system, and both of children that ended
             computed = max(computed, now)

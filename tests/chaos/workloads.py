@@ -147,9 +147,9 @@ def points(folder: Path) -> dict[str, Any]:
         for run, name, status in database.execute("SELECT run_uuid, name, status FROM runs ORDER BY start_time"):
             tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run,)))
             rows = database.execute("SELECT key, step, value FROM metrics WHERE run_uuid = ?", (run,))
-            own = sorted(row for row in rows if not VOLATILE_POINTS.search(row[0]))
+            kept_rows = sorted(row for row in rows if not VOLATILE_POINTS.search(row[0]))
             key = f"MLflow {tags.get('stage')}/{name}/{tags.get('method', '')}"
-            found.setdefault(key, []).append([status, own])
+            found.setdefault(key, []).append([status, kept_rows])
     for runs in found.values():
         runs.sort(key=json.dumps)
     return found

@@ -154,7 +154,7 @@ def test_authors_stand_on_one_side_and_every_split_has_its_share():
     authors = [f"author {number}" for number, size in enumerate(sizes) for _ in range(size)]
     splits = split_by_author(facts_of(40), authors, (0.15, 0.15))
     for author in set(authors):
-        assert len({side for side, own in zip(splits, authors, strict=True) if own == author}) == 1
+        assert len({side for side, photo_author in zip(splits, authors, strict=True) if photo_author == author}) == 1
     assert all(2 <= splits.count(side) <= 12 for side in ("val", "test"))
     assert split_by_author(facts_of(40), authors, (0.15, 0.15)) == splits
 
@@ -173,7 +173,7 @@ def test_the_author_of_most_photographs_is_trained_on():
 def test_a_new_set_is_split_by_author_and_one_made_before_keeps_its_splits(tmp_path: Path):
     arrays = {f"view{seed}": dead_leaves(128, seed=seed) for seed in range(16)}
     found = candidates(tmp_path / "in", **arrays)
-    found = [replace(own, author=f"author {index % 5}") for index, own in enumerate(found)]
+    found = [replace(candidate, author=f"author {index % 5}") for index, candidate in enumerate(found)]
     made = {}
     for by_author in (False, True):
         folder = tmp_path / str(by_author)
@@ -183,9 +183,9 @@ def test_a_new_set_is_split_by_author_and_one_made_before_keeps_its_splits(tmp_p
     sides = [{photo.split for photo in made[True] if photo.author == f"author {n}"} for n in range(5)]
     by_image = [{photo.split for photo in made[False] if photo.author == f"author {n}"} for n in range(5)]
     assert max(map(len, by_image)) > 1
-    assert {len(own) for own in sides} == {1}
+    assert {len(splits) for splits in sides} == {1}
     known = {photo.source: photo for photo in made[False]}
-    stored = [replace(own, stored=known[own.source]) for own in found]
+    stored = [replace(candidate, stored=known[candidate.source]) for candidate in found]
     (tmp_path / "again").mkdir()
     again, _ = prepare(Harvest(stored), tmp_path / "again", SMALL, (0.15, 0.15), 2, by_author=True)
     assert {photo.source: photo.split for photo in again} == {photo.source: photo.split for photo in made[False]}

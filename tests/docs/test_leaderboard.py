@@ -29,10 +29,13 @@ def entries(folder):
 
 
 def test_the_page_shows_what_the_file_holds():
-    own = json.loads(leaderboard.ENTRIES.read_text())["entries"]
-    assert own
+    listed_entries = json.loads(leaderboard.ENTRIES.read_text())["entries"]
+    assert listed_entries
     page = leaderboard.PAGE.read_text()
-    assert page.split("<!-- entries -->")[1].split("<!-- /entries -->")[0].strip() == leaderboard.tables(own).strip()
+    assert (
+        page.split("<!-- entries -->")[1].split("<!-- /entries -->")[0].strip()
+        == leaderboard.tables(listed_entries).strip()
+    )
 
 
 def test_added_results_are_on_the_page_with_their_intervals(board):
