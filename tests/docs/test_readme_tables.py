@@ -63,8 +63,8 @@ def test_another_protocol_is_refused(tmp_path, monkeypatch):
 def test_an_earlier_protocol_is_shown_apart_with_a_sentence():
     results = measured()
     for protocol, told in (("1", True), (VERSION, False)):
-        for own in results.values():
-            own["protocol"] = protocol
+        for result in results.values():
+            result["protocol"] = protocol
         assert ("intervals are too narrow" in " ".join(heading(results).split())) == told
 
 

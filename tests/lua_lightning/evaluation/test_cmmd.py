@@ -39,7 +39,9 @@ def test_the_interval_is_the_jackknifes():
         [published(ours[groups != image], theirs) for image in range(5)],
         [published(ours, np.delete(theirs, image, 0)) for image in range(6)],
     )
-    variances = [(len(own) - 1) / len(own) * ((np.array(own) - np.mean(own)) ** 2).sum() for own in without]
+    variances = [
+        (len(values) - 1) / len(values) * ((np.array(values) - np.mean(values)) ** 2).sum() for values in without
+    ]
     half = np.sqrt(2.7764451**2 * variances[0] + 2.5705818**2 * variances[1])  # Student's t of 4 and 5 degrees
     assert estimate.high - estimate.value == pytest.approx(half, rel=1e-6)
     assert estimate.value - estimate.low == pytest.approx(half, rel=1e-6)
@@ -65,6 +67,6 @@ def test_the_frechet_distance_is_scipys():
     from scipy.linalg import sqrtm
 
     ours, theirs = unit(60, 0.4, 0), unit(50, 0.0, 1)
-    (a, s), (b, t) = ((own.mean(0), np.cov(own.T)) for own in (ours, theirs))
+    (a, s), (b, t) = ((samples.mean(0), np.cov(samples.T)) for samples in (ours, theirs))
     expected = ((a - b) ** 2).sum() + np.trace(s + t - 2 * np.real(sqrtm(s @ t)))
     assert fid(ours, theirs) == pytest.approx(expected, rel=1e-6)

@@ -33,7 +33,7 @@ def test_the_co_occurrence_matrices_are_those_of_scikit_image(name):
         for left in range(0, luma.shape[1] - PATCH + 1, PATCH):
             patch = luma[top : top + PATCH, left : left + PATCH]
             share = graycomatrix(patch, [1, 2, 3, 4], angles, levels=64, normed=True).reshape(64 * 64, -1)
-            entropies += [-(own[own > 0] * np.log2(own[own > 0])).sum() for own in share.T]
+            entropies += [-(column[column > 0] * np.log2(column[column > 0])).sum() for column in share.T]
     assert glcm(PHOTOS[name]) == pytest.approx(np.mean(entropies), rel=1e-9)
 
 

@@ -28,8 +28,8 @@ def spelled_out(one, other, images, others, same_images=False):
     def kernel(a, b):
         return (a @ b / len(a) + 1) ** 3
 
-    def within(own, labels):
-        pairs = [(a, b) for i, a in enumerate(own) for j, b in enumerate(own) if labels[i] != labels[j]]
+    def within(samples, labels):
+        pairs = [(a, b) for i, a in enumerate(samples) for j, b in enumerate(samples) if labels[i] != labels[j]]
         return np.mean([kernel(a, b) for a, b in pairs])
 
     across = [
@@ -69,8 +69,8 @@ def test_unequal_counts_give_the_mean_of_clean_fids_subsets(features, monkeypatc
 
 def drawn(draw, count, each, shift=0.0, scale=1.0):
     """Return features of `count` images, `each` of every one, with half their variance shared within an image."""
-    common, own = draw.normal(size=(count, 1, 64)), draw.normal(size=(count, each, 64))
-    values = shift + scale * (common + own) / np.sqrt(2)
+    common, individual = draw.normal(size=(count, 1, 64)), draw.normal(size=(count, each, 64))
+    values = shift + scale * (common + individual) / np.sqrt(2)
     return ImageFeatures(values.reshape(-1, 64), np.repeat(np.arange(count), each))
 
 
@@ -109,9 +109,11 @@ def test_memory_does_not_grow_with_the_square_of_the_features(monkeypatch):
     features = drawn(np.random.default_rng(0), 250, 16)
     sizes = []
     real = module._add_block
-    monkeypatch.setattr(module, "_add_block", lambda sums, *own: sizes.append(own) or real(sums, *own))
+    monkeypatch.setattr(
+        module, "_add_block", lambda sums, *arguments: sizes.append(arguments) or real(sums, *arguments)
+    )
     kernel_sums(features, features)
-    assert max(len(own[0]) * len(own[1]) for own in sizes) <= 2**17
+    assert max(len(arguments[0]) * len(arguments[1]) for arguments in sizes) <= 2**17
 
 
 def test_a_frechet_distance_needs_more_samples_than_dimensions():

@@ -136,9 +136,9 @@ def test_two_equal_adapters_are_seldom_told_apart(photos):
 def test_two_equal_variants_are_seldom_told_apart_over_seeds(photos, trainings, spread):
     draw = np.random.default_rng(photos + trainings)
     by_photo, by_seed = (
-        draw.normal(0, own, (count, TIMES)) for own, count in zip(spread, (photos, trainings), strict=True)
+        draw.normal(0, deviation, (count, TIMES)) for deviation, count in zip(spread, (photos, trainings), strict=True)
     )
     theirs = draw.normal(30, 4, (photos, TIMES))
-    ours = [theirs + by_photo + own + draw.normal(0, 0.1, theirs.shape) for own in by_seed]
-    found = paired_differences_over_seeds([simulated(own) for own in ours], [simulated(theirs)] * trainings)
+    ours = [theirs + by_photo + shift + draw.normal(0, 0.1, theirs.shape) for shift in by_seed]
+    found = paired_differences_over_seeds([simulated(training) for training in ours], [simulated(theirs)] * trainings)
     assert share(found, lambda one: one.clear) < 0.06

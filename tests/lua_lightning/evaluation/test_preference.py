@@ -52,7 +52,7 @@ def files(tmp_path):
 
 def test_every_model_of_the_table_has_its_package():
     assert list(JUDGES) == list(keys_of("preference"))
-    assert all(METRICS[name].source.endswith(own.package) for name, own in JUDGES.items())
+    assert all(METRICS[name].source.endswith(model.package) for name, model in JUDGES.items())
 
 
 def test_each_model_is_asked_in_a_process_of_its_own(installed, files):

@@ -30,7 +30,7 @@ def test_latents_of_every_class_decode_to_the_pipelines_own_image(saved):
     assert latents.shape[-2:] == (8, 12)
     images = generator.codec.decode(latents)
     facts = generator.facts
-    own = generator.pipe(
+    expected = generator.pipe(
         prompt="a lake",
         **({"negative_prompt": facts.negative_prompt} if facts.negative_prompt else {}),
         height=64,
@@ -40,7 +40,7 @@ def test_latents_of_every_class_decode_to_the_pipelines_own_image(saved):
         generator=torch.Generator().manual_seed(7),
         output_type="pt",
     ).images
-    assert float((images.clamp(-1, 1) - (2 * own - 1)).abs().max()) < 1e-4, name
+    assert float((images.clamp(-1, 1) - (2 * expected - 1)).abs().max()) < 1e-4, name
 
 
 def test_an_image_depends_on_its_own_seed_alone(saved):
@@ -56,8 +56,8 @@ def test_a_class_that_nobody_listed_is_sampled_too(name):
     """Its latents are what its own decoder would get; steps and guidance are its call's own."""
     pipe = OTHERS[name]()
     generator = Generator(pipe, LatentCodec.of(pipe.vae, name), _unnamed(name, name))
-    own = inspect.signature(pipe.__call__).parameters
-    assert generator.facts.steps == own["num_inference_steps"].default
+    parameters = inspect.signature(pipe.__call__).parameters
+    assert generator.facts.steps == parameters["num_inference_steps"].default
     latents = generator.latents(["a lake", "a hill"], [7, 8], 64, 96, steps=2)
     down = generator.codec.downscale
     assert latents.shape == (2, generator.codec.channels, 64 // down, 96 // down)

@@ -30,7 +30,7 @@ def photos(photo_folder):
 
 
 @pytest.fixture
-def own(cache_config, tmp_path):
+def cache_settings(cache_config, tmp_path):
     """The shared settings in a folder of this test's own."""
     return dataclasses.replace(cache_config, folder=str(tmp_path))
 
@@ -86,19 +86,19 @@ def test_the_manifest_says_what_made_it(cache, codec, photos):
         torch.testing.assert_close(torch.tensor(manifest["statistics"][name]).double(), values, atol=1e-5, rtol=1e-5)
 
 
-def test_a_second_build_encodes_nothing(own, photos, codec, writes):
-    first = build_cache(own, photos, codec)
+def test_a_second_build_encodes_nothing(cache_settings, photos, codec, writes):
+    first = build_cache(cache_settings, photos, codec)
     assert (
         len(writes) == len(first.manifest["shards"]) == 5
     )  # 12 training pairs by 5, and one shard each to validate and to test
     writes.clear()
-    assert contents(build_cache(own, photos, codec)) == contents(first)
+    assert contents(build_cache(cache_settings, photos, codec)) == contents(first)
     assert writes == []
 
 
-def test_a_killed_build_goes_on(own, photos, codec, monkeypatch, writes):
-    whole = contents(build_cache(own, photos, codec))
-    shutil.rmtree(own.folder)
+def test_a_killed_build_goes_on(cache_settings, photos, codec, monkeypatch, writes):
+    whole = contents(build_cache(cache_settings, photos, codec))
+    shutil.rmtree(cache_settings.folder)
     writes.clear()
     write = pairs._write_shard
 
@@ -110,17 +110,19 @@ def test_a_killed_build_goes_on(own, photos, codec, monkeypatch, writes):
 
     monkeypatch.setattr(pairs, "_write_shard", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        build_cache(own, photos, codec)
+        build_cache(cache_settings, photos, codec)
     monkeypatch.setattr(pairs, "_write_shard", write)
     writes.clear()
-    assert contents(build_cache(own, photos, codec)) == whole
+    assert contents(build_cache(cache_settings, photos, codec)) == whole
     assert len(writes) == 3
 
 
-def test_two_processes_encode_what_one_does(own, photos, codec, photo_folder, codec_folder, tmp_path, writes):
-    whole = contents(build_cache(own, photos, codec))
+def test_two_processes_encode_what_one_does(
+    cache_settings, photos, codec, photo_folder, codec_folder, tmp_path, writes
+):
+    whole = contents(build_cache(cache_settings, photos, codec))
     writes.clear()
-    together = dataclasses.replace(own, folder=str(tmp_path / "together"), codec=str(codec_folder))
+    together = dataclasses.replace(cache_settings, folder=str(tmp_path / "together"), codec=str(codec_folder))
     settings = [f"cache.{name}={value}" for name, value in dataclasses.asdict(together).items() if value is not None]
     command = [sys.executable, "-m", "lua_lightning.cli", "cache", "experiments/stage1.yaml"]
     command += [f"data.photos={photo_folder}", *settings]
@@ -149,35 +151,35 @@ def make_foreign(path):
 
 
 @pytest.mark.parametrize("harm", [damage_bytes, make_foreign, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_a_damaged_or_foreign_shard_is_rebuilt(own, photos, codec, writes, harm):
-    cache = build_cache(own, photos, codec)
+def test_a_damaged_or_foreign_shard_is_rebuilt(cache_settings, photos, codec, writes, harm):
+    cache = build_cache(cache_settings, photos, codec)
     whole = contents(cache)
     victim = cache.shards("train")[1]["file"]
     harm(cache.folder / victim)
     writes.clear()
-    again = build_cache(own, photos, codec)
+    again = build_cache(cache_settings, photos, codec)
     assert writes == [victim]
     assert contents(again) == whole
     assert pairs.file_sha256(again.folder / victim) == whole[victim]
 
 
-def test_another_codec_is_another_cache(own, photos, codec_folder):
-    first = build_cache(own, photos, LatentCodec.from_pretrained(codec_folder))
+def test_another_codec_is_another_cache(cache_settings, photos, codec_folder):
+    first = build_cache(cache_settings, photos, LatentCodec.from_pretrained(codec_folder))
     other = LatentCodec.from_pretrained(codec_folder)
     other.model.synthesis.bias += 0.1
-    second = build_cache(own, photos, other)
+    second = build_cache(cache_settings, photos, other)
     assert first.folder != second.folder
     with pytest.raises(UserError, match="build another with"):
         first.check_fits(other)
 
 
-def test_photographs_that_are_all_too_small_are_said(own, photos, codec):
+def test_photographs_that_are_all_too_small_are_said(cache_settings, photos, codec):
     with pytest.raises(UserError, match=r"no train photograph .* 256 px"):
-        build_cache(dataclasses.replace(own, crop_px=256), photos, codec)
+        build_cache(dataclasses.replace(cache_settings, crop_px=256), photos, codec)
 
 
-def test_grid_sampling_takes_every_whole_crop_once(own, photos, codec):
-    cache = build_cache(dataclasses.replace(own, sampling="grid"), photos, codec)
+def test_grid_sampling_takes_every_whole_crop_once(cache_settings, photos, codec):
+    cache = build_cache(dataclasses.replace(cache_settings, sampling="grid"), photos, codec)
     assert sum(shard["pairs"] for shard in cache.shards("train")) == 4 * 4
 
 
@@ -203,8 +205,8 @@ def test_a_training_patch_is_the_same_region_at_each_scale(cache):
     assert len(whole) == 12
 
 
-def test_training_pixels_are_those_of_the_patch(own, photos, codec):
-    cache = build_cache(dataclasses.replace(own, train_pixels=True), photos, codec)
+def test_training_pixels_are_those_of_the_patch(cache_settings, photos, codec):
+    cache = build_cache(dataclasses.replace(cache_settings, train_pixels=True), photos, codec)
     dataset = PairDataset(cache, "train", crop=4)
     shards = [load_file(cache.folder / shard["file"]) for shard in cache.shards("train")]
     for n in range(6):

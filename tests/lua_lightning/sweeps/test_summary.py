@@ -55,13 +55,13 @@ def test_a_variant_is_its_mean_and_deviation_and_the_paired_difference(plan):
         finish(plan.of("less")[seed], crops(offset - 0.25))
     summary = summarise_sweep(plan)
     assert list(summary.cells) == ["full", "less"]
-    own = summary.cells["less"]["x2/psnr"]
+    cell = summary.cells["less"]["x2/psnr"]
     means = [np.mean([crop.values["x2/psnr"] for crop in crops(offset - 0.25)]) for offset in (0.0, 0.4)]
-    assert own.mean == pytest.approx(np.mean(means))
-    assert own.std == pytest.approx(np.std(means, ddof=1))
+    assert cell.mean == pytest.approx(np.mean(means))
+    assert cell.std == pytest.approx(np.std(means, ddof=1))
     # The seeds differ by far more than the variants: only pairing shows it.
-    assert (own.difference.value, own.difference.low, own.difference.high) == pytest.approx((-0.25, -0.25, -0.25))
-    assert own.clear
+    assert (cell.difference.value, cell.difference.low, cell.difference.high) == pytest.approx((-0.25, -0.25, -0.25))
+    assert cell.clear
     assert summary.cells["full"]["x2/psnr"].difference is None
     table = markdown(plan, summary)
     assert "| full (reference) | 2 | 600 | 0.50 | **33.700 ± 0.283** |" in table
@@ -111,10 +111,10 @@ def test_a_metric_that_only_some_trainings_have_is_left_out_of_the_differences(p
     """The weights of a metric may arrive during a sweep."""
     for seed in (0, 1):
         for variant in ("full", "less"):
-            own = crops(0.1 * seed)
+            scores = crops(0.1 * seed)
             if seed:
-                own = [replace(crop, values={**crop.values, "x2/perceptual/effnet-lite0": 0.2}) for crop in own]
-            finish(plan.of(variant)[seed], own)
+                scores = [replace(crop, values={**crop.values, "x2/perceptual/effnet-lite0": 0.2}) for crop in scores]
+            finish(plan.of(variant)[seed], scores)
     cells = summarise_sweep(plan).cells["less"]
     assert set(cells["x2/perceptual/effnet-lite0"].values) == {1}
     assert cells["x2/perceptual/effnet-lite0"].difference is None

@@ -77,9 +77,9 @@ def test_a_sweep_trains_what_is_missing_and_compares_it(sweep, capsys, tmp_path)
     assert {(child.data.params["variant"], child.data.params["stage1.loss.latent_fft"]) for child in children} == {
         ("full", "0.1"), ("L1+0", "0.0")
     }  # fmt: skip
-    (own,) = (row for row in rows if row["variant"] == "full" and row["metric"] == "x2/psnr")
+    (psnr_row,) = (row for row in rows if row["variant"] == "full" and row["metric"] == "x2/psnr")
     (child,) = (child for child in children if child.data.params["variant"] == "full")
-    assert child.data.metrics["val/x2/psnr"] == pytest.approx(float(own["mean"]))
+    assert child.data.metrics["val/x2/psnr"] == pytest.approx(float(psnr_row["mean"]))
 
     finished = {run.folder: (run.folder / "results.json").stat().st_mtime for run in runs}
     assert main(["sweep", str(path)]) == 0
