@@ -232,7 +232,7 @@ def test_a_step_through_the_decoder_costs_at_most_three_of_stage_one(codec_name,
             _, _, weighted = step_terms(model, codec, run, patches, 0)
             torch.stack(list(weighted.values())).sum().backward()
             seconds[run.stage].append(time.perf_counter() - started)
-    fastest = {stage: min(own) for stage, own in seconds.items()}
+    fastest = {stage: min(times) for stage, times in seconds.items()}
     for stage in ("stage2", "stage3"):
         record_property(f"{codec_name} {stage}", round(fastest[stage] / fastest["stage1"], 2))
         assert fastest[stage] <= 3 * fastest["stage1"]

@@ -56,8 +56,8 @@ def eagle(a, b, options, scale):
         luminance = np.tensordot([0.299, 0.587, 0.114], item, 1)
         kernel = np.array([[-3, 0, 3], [-10, 0, 10], [-3, 0, 3]], float)
         maps = []
-        for own in (kernel, kernel.T):
-            gradient = convolve(luminance, own[::-1, ::-1], mode="constant")
+        for scharr in (kernel, kernel.T):
+            gradient = convolve(luminance, scharr[::-1, ::-1], mode="constant")
             rows, columns = gradient.shape[0] // 3, gradient.shape[1] // 3
             variance = np.array(
                 [

@@ -25,11 +25,11 @@ def settings(tmp_path, photo_folder, codec_folder, cache_config, cache, codec, m
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     start = LatentUpscaler(AdapterConfig.sized("tiny", channels=codec.channels, depths=(2,), skip="linear"))
     start.save_pretrained(tmp_path / "start")
-    own = dataclasses.asdict(dataclasses.replace(cache_config, codec=str(codec_folder)))
+    cache_settings = dataclasses.asdict(dataclasses.replace(cache_config, codec=str(codec_folder)))
     return [
         "experiments/stage1.yaml",
         f"data.photos={photo_folder}",
-        *(f"cache.{name}={value}" for name, value in own.items() if value is not None),
+        *(f"cache.{name}={value}" for name, value in cache_settings.items() if value is not None),
         f"adapter.init_from={tmp_path / 'start'}",
         "adapter.scales=[2]",
         f"train.steps={STEPS}",

@@ -154,21 +154,21 @@ def test_a_chain_goes_on_after_a_crash_and_reports_every_stage(settings, monkeyp
     client = mlflow.MlflowClient()
     parent = client.get_run(report["run_id"])
     assert parent.info.status == "FINISHED"
-    for stage, own in report["stages"].items():
-        child = client.get_run(own["run_id"])
+    for stage, result in report["stages"].items():
+        child = client.get_run(result["run_id"])
         assert child.data.tags["mlflow.parentRunId"] == report["run_id"]
         assert child.info.status == "FINISHED"
         for scale in ("x2", "x4"):
             for name in ("psnr", "ssim", "recovery", "perceptual/effnet-lite0"):
-                entry = own[scale][name]
+                entry = result[scale][name]
                 assert entry["low"] <= entry["value"] <= entry["high"]
                 assert parent.data.metrics[f"{stage}/{scale}/{name}"] == pytest.approx(entry["value"])
                 if "difference" in entry:
                     for key, end in (("difference", "value"), ("low", "low"), ("high", "high")):
                         tracked = parent.data.metrics[f"{stage}/{scale}/{name}/{key}"]
                         assert tracked == pytest.approx(entry["difference"][end])
-            assert "value" in own[scale]["lpips/alex"] or "unavailable" in own[scale]["lpips/alex"]
-            assert own[scale]["psnr"]["value"] == pytest.approx(child.data.metrics[f"val/{scale}/psnr"])
+            assert "value" in result[scale]["lpips/alex"] or "unavailable" in result[scale]["lpips/alex"]
+            assert result[scale]["psnr"]["value"] == pytest.approx(child.data.metrics[f"val/{scale}/psnr"])
     (first,) = (runs / "stage1").iterdir()
     (second,) = (path.parent for path in runs.glob("full/*/init_from.txt"))
     assert (second / "init_from.txt").read_text().strip() == str(first / "adapter")
