@@ -202,8 +202,8 @@ zoo-check: data ## measure what every shipped adapter gains over bicubic on test
 	@$(BIN)/python -m benchmarks.zoo_check $(ADAPTER) --photos $(PHOTOS) $(ARGS)
 
 .PHONY: test
-test: setup ## run the test suite
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: setup ## run the test suite, on up to four cores at once
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: test-slow
 test-slow: setup ## run the long checks (speed proofs, servers that die, kill and resume)
