@@ -1,0 +1,263 @@
+"""Ways to compute window attention with a relative-position bias: their time, and how far each is from exact.
+
+Command: python -m benchmarks.attention
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor
+
+from baselines.measure import Spread
+from benchmarks.parts import seconds_of
+from benchmarks.phases import write_results
+from lua_lightning.commands.command import Command, listing, run_command
+from lua_lightning.environment import best_device, run_info, use_tensor_cores
+from lua_lightning.errors import UserError, first_line, unknown_name
+from lua_lightning.evaluation.tables import markdown_table, plain_table
+from lua_lightning.models.adapter import SIZES, LatentUpscaler
+from lua_lightning.models.windows import Windows, attend
+
+SOURCE = "lua-tiny-d16"  # whose trained bias tables are used
+TOLERANCE = 1e-3  # of the largest difference to exact float32
+RANKS = (8, 16, 32, 64)
+TOKENS = {"cpu": 64 * 64, "cuda": 256 * 256}  # in all windows together
+
+Way = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
+
+
+def trained_bias(window: int, heads: int, device: str) -> Tensor:
+    """Return a trained bias (heads, N, N), N the square of the window's side.
+
+    The tables of all blocks of the embedded adapter serve in turn as heads. For another window they are enlarged by
+    bicubic interpolation, as Swin transfers weights.
+    """
+    tables = [table.detach() for name, table in LatentUpscaler.from_pretrained(SOURCE).named_parameters()
+              if name.endswith("relative_position_bias_table")]  # fmt: skip
+    table = torch.cat(tables, 1)[:, torch.arange(heads) % sum(each.shape[1] for each in tables)]
+    side, wanted = int(table.shape[0] ** 0.5), 2 * window - 1
+    grid = table.t().reshape(1, heads, side, side)
+    if side != wanted:
+        grid = F.interpolate(grid, size=(wanted, wanted), mode="bicubic", align_corners=True)
+    relative = Windows(1, 1, 1, window, torch.device("cpu"), in_parts=False).relative
+    return grid.reshape(heads, -1)[:, relative].view(heads, window**2, window**2).to(device)
+
+
+def factors(bias: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return (heads, N, rank) twice, whose products are the best approximation of `bias` of that rank (FlashBias).
+
+    Formula: truncated singular value decomposition, as arXiv 2505.12044 proposes for learned biases.
+    """
+    left, values, right = torch.linalg.svd(bias.double())
+    root = values[:, :rank].sqrt()
+    return (left[..., :rank] * root[:, None]).float(), (right[:, :rank].transpose(1, 2) * root[:, None]).float()
+
+
+def explicit(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Return attention spelled out, in the inputs' type; the scores are added up in the wider one of both."""
+    return ((query * scale) @ key.transpose(-2, -1) + bias).softmax(-1).to(value.dtype) @ value
+
+
+def sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Return attention by PyTorch's fused function with the bias as its mask."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype), scale=scale)
+
+
+def low_rank(left: Tensor, right: Tensor) -> Way:
+    """Return attention whose bias is folded into further channels of queries and keys; values are padded to match."""
+
+    def way(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+        windows, dim = query.shape[0], value.shape[-1]
+        ours, theirs = (part.to(query.dtype).expand(windows, -1, -1, -1) for part in (left / scale, right))
+        wide = F.pad(value, (0, left.shape[-1]))  # the fused kernels want equal widths
+        mixed = F.scaled_dot_product_attention(
+            torch.cat((query, ours), -1), torch.cat((key, theirs), -1), wide, scale=scale
+        )
+        return mixed[..., :dim]
+
+    return way
+
+
+def flex() -> Way:
+    """Return FlexAttention, compiled, with the bias looked up by its score function."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled = torch.compile(flex_attention, dynamic=False)
+
+    def way(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+        def biased(score: Tensor, batch: Tensor, head: Tensor, row: Tensor, column: Tensor) -> Tensor:
+            return score + bias[head, row, column]
+
+        return compiled(query, key, value, score_mod=biased, scale=scale)  # type: ignore[return-value]
+
+    return way
+
+
+def ways(bias: Tensor, with_flex: bool) -> dict[str, Way]:
+    """Return every way by name; today's is `ours`."""
+    known: dict[str, Way] = {"ours": attend, "explicit": explicit, "sdpa": sdpa}
+    for rank in RANKS:
+        if rank < bias.shape[-1]:
+            known[f"low rank {rank}"] = low_rank(*factors(bias, rank))
+    if with_flex:
+        known["flex"] = flex()
+    return known
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way at one size.
+
+    Attributes:
+        forward: Seconds without gradients.
+        training: Seconds of forward and backward, gradients of the bias included where the way gives them.
+        difference: Largest to exact float32 attention, over the largest value of that.
+        unavailable: Why there are no numbers.
+    """
+
+    size: str
+    window: int
+    head_dim: int
+    dtype: str
+    way: str
+    forward: Spread | None = None
+    training: Spread | None = None
+    difference: float | None = None
+    unavailable: str | None = None
+
+
+def inputs(size: str, tokens: int, device: str) -> tuple[list[Tensor], Tensor, float]:
+    """Return queries, keys and values (W, heads, N, d) of an adapter's size, a bias, and the scale of scores."""
+    settings = SIZES[size]
+    window, heads = settings["window_size"], settings["num_heads"]
+    dim = settings["embed_dim"] // heads
+    count = max(1, tokens // window**2)
+    torch.manual_seed(0)
+    parts = [torch.randn(count, heads, window**2, dim, device=device) for _ in range(3)]
+    return parts, trained_bias(window, heads, device), dim**-0.5
+
+
+def measure(size: str, tokens: int, repeats: int, device: str, with_flex: bool) -> list[Row]:
+    """Return the rows of a size in bfloat16 and float32; all ways are taken in turns."""
+    parts, bias, scale = inputs(size, tokens, device)
+    exact = explicit(*parts, bias, scale)
+    rows = []
+    for dtype in (torch.bfloat16, torch.float32):
+        given = [part.to(dtype) for part in parts]
+        facts = (size, int(bias.shape[-1] ** 0.5), parts[0].shape[-1], str(dtype).removeprefix("torch."))
+        runs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
+        errors: dict[str, float] = {}
+        for name, way in ways(bias, with_flex).items():
+            forward, training = partial(_forward, way, given, bias, scale), partial(_train, way, given, bias, scale)
+            try:
+                result = forward()
+                training()
+            except Exception as error:  # a compiler that is missing or gives up; the other ways go on
+                rows.append(Row(*facts, name, unavailable=f"{type(error).__name__}: {first_line(error)}"))
+                continue
+            errors[name] = float((result.float() - exact).abs().max() / exact.abs().max())
+            runs[name] = forward, training
+        taken = {name: ([], []) for name in runs}
+        for _ in range(repeats):
+            for name, both in runs.items():
+                for seconds, function in zip(taken[name], both, strict=True):
+                    seconds.append(seconds_of(function, device))
+        rows += [Row(*facts, name, *map(Spread.of, taken[name]), errors[name]) for name in runs]
+    return rows
+
+
+@torch.no_grad()
+def _forward(way: Way, parts: Sequence[Tensor], bias: Tensor, scale: float) -> Tensor:
+    return way(*parts, bias, scale)
+
+
+def _train(way: Way, parts: Sequence[Tensor], bias: Tensor, scale: float) -> None:
+    leaves = [part.detach().requires_grad_() for part in (*parts, bias)]
+    way(*leaves, scale).float().sum().backward()
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row's numbers as text."""
+    if row.forward is None or row.training is None or row.difference is None:
+        return ["-", "-", "-"]
+    return [f"{1000 * row.forward.median:.2f}", f"{1000 * row.training.median:.2f}", f"{row.difference:.1e}"]
+
+
+HEADS = ("forward, ms", "and backward, ms", "difference")
+
+
+def label(row: Row) -> str:
+    """Return size, window, head width, type and way of a row."""
+    return f"{row.size}, {row.window}x{row.window}, {row.head_dim}, {row.dtype}, {row.way}"
+
+
+def markdown(results: dict) -> str:
+    """Return the table as Markdown."""
+    rows = [_row(each) for each in results["rows"]]
+    lines = [markdown_table(["size, window, head, type, way", *HEADS], [[label(row), *cells(row)] for row in rows])]
+    missing = [f"- {label(row)}: {row.unavailable}" for row in rows if row.unavailable]
+    return "\n".join([*lines, *(["", *missing] if missing else [])])
+
+
+def _row(values: dict) -> Row:
+    spreads = {name: Spread(**values[name]) for name in ("forward", "training") if values[name]}
+    return Row(**{**values, **spreads})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `python -m benchmarks.attention`."""
+    parser.add_argument("--sizes", nargs="+", default=["tiny", "light", "paper"], help="of the adapter")
+    parser.add_argument("--tokens", type=int, help="in all windows (default: 4096, on a GPU 65536)")
+    parser.add_argument("--repeats", type=int, default=9, help="counted runs")
+    parser.add_argument("--flex", action="store_true", help="measure FlexAttention too, which compiles for minutes")
+    parser.add_argument("--out", type=Path, default=Path("runs/attention.json"), help="file of the results")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print the table, and write and print the JSON."""
+    for size in options.sizes:
+        if size not in SIZES:
+            raise unknown_name("adapter size", size, SIZES)
+    if options.repeats < 1:
+        raise UserError(f"--repeats {options.repeats} is below 1")
+    device = best_device()
+    use_tensor_cores(device)
+    tokens = options.tokens or TOKENS["cuda" if device == "cuda" else "cpu"]
+    rows = [row for size in options.sizes for row in measure(size, tokens, options.repeats, device, options.flex)]
+    table = plain_table(f"window attention on {tokens} tokens", "size, window, head, type, way", HEADS)
+    for row in rows:
+        table.add_row(label(row), *cells(row))
+    console = Console(stderr=True)
+    console.print(table)
+    for row in rows:
+        if row.unavailable:
+            console.print(f"{label(row)}: {row.unavailable}", highlight=False)
+    info = run_info()
+    where = {key: info[key] for key in ("commit", "device", "threads", "versions")}
+    write_results({**where, "tokens": tokens, "rows": [asdict(row) for row in rows]}, options.out)
+
+
+COMMAND = Command(
+    "attention",
+    "Measure ways to compute window attention, and how far each is from exact.",
+    "python -m benchmarks.attention --sizes tiny --repeats 3",
+    add_arguments,
+    run,
+    lambda: listing("choices", {"sizes": [*SIZES]}),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m benchmarks.attention` and return the exit status."""
+    return run_command(COMMAND, "python -m benchmarks.attention", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
