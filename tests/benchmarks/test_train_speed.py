@@ -16,7 +16,7 @@ def test_both_loops_take_turns_and_every_part_is_told(settings, tmp_path, capsys
     settings = [setting for setting in settings if not setting.startswith(("train.batch_size", "train.crop", "runs"))]
     assert main([*small, *settings, f"cache.folder={tmp_path}/caches", "--out", str(tmp_path / "out.json")]) == 0
     printed = capsys.readouterr()
-    content = json.loads(printed.out)
+    content = json.loads(printed.out.splitlines()[-1])
     assert json.loads((tmp_path / "out.json").read_text())["rows"] == content["rows"]
     (row,) = content["rows"]
     assert (row["size"], row["stage"], row["batch"], row["side"]) == ("tiny", "stage2", 2, 8)
