@@ -5,10 +5,11 @@ Command: python -m benchmarks.attention
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ RANKS = (8, 16, 32, 64)
 TOKENS = {"cpu": 64 * 64, "cuda": 256 * 256}  # in all windows together
 
 Way = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
+Parts = tuple[Tensor, Tensor, Tensor]  # queries, keys and values
 
 
 def trained_bias(window: int, heads: int, device: str) -> Tensor:
@@ -133,15 +135,15 @@ class Row:
     unavailable: str | None = None
 
 
-def inputs(size: str, tokens: int, device: str) -> tuple[list[Tensor], Tensor, float]:
+def inputs(size: str, tokens: int, device: str) -> tuple[Parts, Tensor, float]:
     """Return queries, keys and values (W, heads, N, d) of an adapter's size, a bias, and the scale of scores."""
     settings = SIZES[size]
     window, heads = settings["window_size"], settings["num_heads"]
     dim = settings["embed_dim"] // heads
     count = max(1, tokens // window**2)
     torch.manual_seed(0)
-    parts = [torch.randn(count, heads, window**2, dim, device=device) for _ in range(3)]
-    return parts, trained_bias(window, heads, device), dim**-0.5
+    query, key, value = torch.randn(3, count, heads, window**2, dim, device=device).unbind()
+    return (query, key, value), trained_bias(window, heads, device), dim**-0.5
 
 
 def measure(size: str, tokens: int, repeats: int, device: str, with_flex: bool) -> list[Row]:
@@ -150,7 +152,7 @@ def measure(size: str, tokens: int, repeats: int, device: str, with_flex: bool) 
     exact = explicit(*parts, bias, scale)
     rows = []
     for dtype in (torch.bfloat16, torch.float32):
-        given = [part.to(dtype) for part in parts]
+        given = parts[0].to(dtype), parts[1].to(dtype), parts[2].to(dtype)
         facts = (size, int(bias.shape[-1] ** 0.5), parts[0].shape[-1], str(dtype).removeprefix("torch."))
         runs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
         errors: dict[str, float] = {}
@@ -164,23 +166,26 @@ def measure(size: str, tokens: int, repeats: int, device: str, with_flex: bool) 
                 continue
             errors[name] = float((result.float() - exact).abs().max() / exact.abs().max())
             runs[name] = forward, training
-        taken = {name: ([], []) for name in runs}
+        taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in runs}
         for _ in range(repeats):
             for name, both in runs.items():
                 for seconds, function in zip(taken[name], both, strict=True):
                     seconds.append(seconds_of(function, device))
-        rows += [Row(*facts, name, *map(Spread.of, taken[name]), errors[name]) for name in runs]
+        rows += [
+            Row(*facts, name, Spread.of(forward), Spread.of(training), errors[name])
+            for name, (forward, training) in taken.items()
+        ]
     return rows
 
 
 @torch.no_grad()
-def _forward(way: Way, parts: Sequence[Tensor], bias: Tensor, scale: float) -> Tensor:
+def _forward(way: Way, parts: Parts, bias: Tensor, scale: float) -> Tensor:
     return way(*parts, bias, scale)
 
 
-def _train(way: Way, parts: Sequence[Tensor], bias: Tensor, scale: float) -> None:
-    leaves = [part.detach().requires_grad_() for part in (*parts, bias)]
-    way(*leaves, scale).float().sum().backward()
+def _train(way: Way, parts: Parts, bias: Tensor, scale: float) -> None:
+    query, key, value, learned = (part.detach().requires_grad_() for part in (*parts, bias))
+    way(query, key, value, learned, scale).float().sum().backward()
 
 
 def cells(row: Row) -> list[str]:
@@ -198,7 +203,7 @@ def label(row: Row) -> str:
     return f"{row.size}, {row.window}x{row.window}, {row.head_dim}, {row.dtype}, {row.way}"
 
 
-def markdown(results: dict) -> str:
+def markdown(results: Mapping[str, Any]) -> str:
     """Return the table as Markdown."""
     rows = [_row(each) for each in results["rows"]]
     lines = [markdown_table(["size, window, head, type, way", *HEADS], [[label(row), *cells(row)] for row in rows])]
@@ -206,7 +211,7 @@ def markdown(results: dict) -> str:
     return "\n".join([*lines, *(["", *missing] if missing else [])])
 
 
-def _row(values: dict) -> Row:
+def _row(values: Mapping[str, Any]) -> Row:
     spreads = {name: Spread(**values[name]) for name in ("forward", "training") if values[name]}
     return Row(**{**values, **spreads})
 

@@ -168,7 +168,7 @@ class PlainSwinIR(nn.Module):
         window = self.config.window_size
         padded = pad_to_window(latents, window)
         first = self.conv_first(padded)
-        mask = shift_mask(*padded.shape[2:], window, window // 2, latents.device)
+        mask = shift_mask(padded.shape[2], padded.shape[3], window, window // 2, latents.device)
         features = self._norm(self.patch_embed["norm"], first)
         for group in self.layers:
             features = group(features, mask)

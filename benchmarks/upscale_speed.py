@@ -33,10 +33,9 @@ from lua_lightning.pictures import read_picture
 from lua_lightning.pipeline import load_pair, upscale_latents
 from lua_lightning.sizes import target
 from lua_lightning.upscaling import LatentWay, decode_as, encode_pixels, tile_in_latents
-from lua_lightning.zoo import DEFAULT_ADAPTER
 
 PARTS = ("reading", "encoding", "adapter", "decoding", "writing")
-TILE = 1024
+ADAPTER, TILE = "lua-tiny-d16", 1024
 GOAL_MIB, GOAL_START = 4096, 2.0
 PICTURES, FOLDER_SIDE = 6, 512  # of the folder
 
@@ -70,7 +69,7 @@ def write_picture(path: Path, side: int, seed: int = 0) -> Path:
 
 def loaded() -> LatentWay:
     """Return the way of the embedded adapter."""
-    return LatentWay(*load_pair(DEFAULT_ADAPTER, None, None, best_device()), TILE)
+    return LatentWay(*load_pair(ADAPTER, None, None, best_device()), TILE)
 
 
 def one_picture(source: Path, output: Path, scale: int) -> tuple[dict[str, float], float]:
@@ -126,7 +125,7 @@ def measure_start(folder: Path, repeats: int) -> Spread:
     """Return the seconds of `lua-lightning upscale` of a picture of 64 px, from start to end."""
     source = write_picture(folder / "small.png", 64)
     command = [sys.executable, "-m", "lua_lightning", "upscale", str(source), "-o", str(folder / "start.png")]
-    start = partial(subprocess.run, [*command, "--overwrite"], check=True, capture_output=True)
+    start = partial(subprocess.run, [*command, "--adapter", ADAPTER, "--overwrite"], check=True, capture_output=True)
     return Spread.of([seconds_of(start, "cpu") for _ in range(repeats + 1)][1:])
 
 

@@ -173,7 +173,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     way = load_way(options)
     if not options.input.is_dir():
-        tell(upscale_file(way, *work, wanted))
+        tell(upscale_file(way, work[0], wanted))
         hint(options)
         return 0
     with resumable("what is made stays; the same command with --skip-existing goes on"):
