@@ -195,7 +195,7 @@ def cells(row: Row) -> list[str]:
     return [f"{1000 * row.forward.median:.2f}", f"{1000 * row.training.median:.2f}", f"{row.difference:.1e}"]
 
 
-HEADS = ("forward, ms", "and backward, ms", "difference")
+HEADS = ("forward, ms", "training, ms", "difference")
 
 
 def label(row: Row) -> str:

@@ -16,14 +16,14 @@ def here(what, function, *arguments):
 def test_every_size_is_measured_both_ways(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(decode_speed, "apart", here)
     out = tmp_path / "out.json"
-    assert main(["--codecs", "taesd-random", "--sizes", "64", "128", "--repeats", "1", "--out", str(out)]) == 0
+    assert main(["--codecs", "tiny-d16", "--sizes", "64", "128", "--repeats", "1", "--out", str(out)]) == 0
     content = json.loads(capsys.readouterr().out)
     rows = {(row["px"], row["way"]): row for row in content["rows"]}
     assert set(rows) == {(px, way) for px in (64, 128) for way in ("whole", "tiles")}
     for way in ("whole", "tiles"):
         each = [rows[px, way]["seconds"]["median"] / px**2 for px in (64, 128)]
         assert rows[128, way]["per_pixel"] == pytest.approx(each[1] / each[0])
-    assert "| taesd-random, 128 px |" in markdown(content)
+    assert "| tiny-d16, 128 px |" in markdown(content)
 
 
 def test_what_is_too_large_or_fails_is_said(monkeypatch):
@@ -55,3 +55,9 @@ def test_what_is_too_large_or_fails_is_said(monkeypatch):
 def test_mistakes_are_one_sentence(arguments, said, capsys):
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_random_decoder_is_of_the_published_size():
+    codec = decode_speed.random_tiny()
+    assert (codec.channels, codec.downscale) == (4, 8)
+    assert codec.decoder_reach is not None

@@ -35,7 +35,7 @@ def test_both_loops_take_turns_and_every_part_is_told(settings, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--sizes", "tinny"], "did you mean tiny"),
+        (["--sizes", "tinny"], "did you mean 'tiny'"),
         (["--stages", "stage9"], "stage9"),
         (["--rounds", "0"], "--rounds 0 is below 1"),
     ],
