@@ -6,7 +6,7 @@ Command: python -m benchmarks.attention
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ class Row:
         forward: Seconds without gradients.
         training: Seconds of forward and backward, gradients of the bias included where the way gives them.
         difference: Largest to exact float32 attention, over the largest value of that.
-        unavailable: Why there are no numbers.
+        unavailable: Why there are no numbers, or none of training.
     """
 
     size: str
@@ -146,35 +146,50 @@ def inputs(size: str, tokens: int, device: str) -> tuple[Parts, Tensor, float]:
     return (query, key, value), trained_bias(window, heads, device), dim**-0.5
 
 
+@dataclass
+class Case:
+    """A way that was tried once, and what its further runs take."""
+
+    runs: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """`forward` and `training`, as far as they run."""
+    taken: dict[str, list[float]] = field(default_factory=lambda: {"forward": [], "training": []})
+    difference: float | None = None
+    reason: str | None = None
+
+    def spread(self, run: str) -> Spread | None:
+        """Return the seconds of a kind of run; None where there are none."""
+        return Spread.of(self.taken[run]) if self.taken[run] else None
+
+
+def tried(way: Way, parts: Parts, bias: Tensor, scale: float, exact: Tensor) -> Case:
+    """Return the case of a way: what runs, and how far its result is from the exact one."""
+    case = Case()
+    forward, training = partial(_forward, way, parts, bias, scale), partial(_train, way, parts, bias, scale)
+    try:
+        case.difference = float((forward().float() - exact).abs().max() / exact.abs().max())
+        case.runs["forward"] = forward
+        training()
+        case.runs["training"] = training
+    except Exception as error:  # a compiler that is missing, or no gradients here; the other ways go on
+        case.reason = f"{type(error).__name__}: {first_line(error)}"
+    return case
+
+
 def measure(size: str, tokens: int, repeats: int, device: str, with_flex: bool) -> list[Row]:
     """Return the rows of a size in bfloat16 and float32; all ways are taken in turns."""
     parts, bias, scale = inputs(size, tokens, device)
-    exact = explicit(*parts, bias, scale)
-    rows = []
+    exact, rows = explicit(*parts, bias, scale), []
     for dtype in (torch.bfloat16, torch.float32):
         given = parts[0].to(dtype), parts[1].to(dtype), parts[2].to(dtype)
         facts = (size, int(bias.shape[-1] ** 0.5), parts[0].shape[-1], str(dtype).removeprefix("torch."))
-        runs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
-        errors: dict[str, float] = {}
-        for name, way in ways(bias, with_flex).items():
-            forward, training = partial(_forward, way, given, bias, scale), partial(_train, way, given, bias, scale)
-            try:
-                result = forward()
-                training()
-            except Exception as error:  # a compiler that is missing or gives up; the other ways go on
-                rows.append(Row(*facts, name, unavailable=f"{type(error).__name__}: {first_line(error)}"))
-                continue
-            errors[name] = float((result.float() - exact).abs().max() / exact.abs().max())
-            runs[name] = forward, training
-        taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in runs}
+        cases = {name: tried(way, given, bias, scale, exact) for name, way in ways(bias, with_flex).items()}
         for _ in range(repeats):
-            for name, both in runs.items():
-                for seconds, function in zip(taken[name], both, strict=True):
-                    seconds.append(seconds_of(function, device))
-        rows += [
-            Row(*facts, name, Spread.of(forward), Spread.of(training), errors[name])
-            for name, (forward, training) in taken.items()
-        ]
+            for case in cases.values():
+                for run, function in case.runs.items():
+                    case.taken[run].append(seconds_of(function, device))
+        for name, case in cases.items():
+            spreads = case.spread("forward"), case.spread("training")
+            rows.append(Row(*facts, name, *spreads, case.difference, case.reason))
     return rows
 
 
@@ -190,9 +205,8 @@ def _train(way: Way, parts: Parts, bias: Tensor, scale: float) -> None:
 
 def cells(row: Row) -> list[str]:
     """Return a row's numbers as text."""
-    if row.forward is None or row.training is None or row.difference is None:
-        return ["-", "-", "-"]
-    return [f"{1000 * row.forward.median:.2f}", f"{1000 * row.training.median:.2f}", f"{row.difference:.1e}"]
+    taken = [f"{1000 * spread.median:.2f}" if spread else "-" for spread in (row.forward, row.training)]
+    return [*taken, "-" if row.difference is None else f"{row.difference:.1e}"]
 
 
 HEADS = ("forward, ms", "training, ms", "difference")

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks import attention
 from benchmarks.attention import explicit, factors, inputs, main, markdown, trained_bias, ways
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.windows import Windows
@@ -48,3 +49,23 @@ def test_the_command_measures_both_types(tmp_path, capsys):
 def test_mistakes_are_one_sentence(arguments, said, capsys):
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_way_without_gradients_is_measured_forward_and_one_that_fails_is_told(monkeypatch):
+    def forward_only(query, key, value, bias, scale):
+        if bias.requires_grad:
+            raise NotImplementedError("no gradients here")
+        return explicit(query, key, value, bias, scale)
+
+    def broken(*arguments):
+        raise RuntimeError("no compiler\nhere")
+
+    monkeypatch.setattr(attention, "ways", lambda *arguments: {"a": forward_only, "b": broken, "c": explicit})
+    rows = {row.way: row for row in attention.measure("tiny", 64, 2, "cpu", False) if row.dtype == "float32"}
+    assert rows["a"].forward.n == 2
+    assert (rows["a"].training, rows["a"].unavailable) == (None, "NotImplementedError: no gradients here")
+    assert (rows["b"].forward, rows["b"].difference) == (None, None)
+    assert rows["c"].training.n == 2
+    text = markdown({"rows": [attention.asdict(row) for row in rows.values()]})
+    assert "tiny, 8x8, 16, float32, b | - | - | - |" in text
+    assert "- tiny, 8x8, 16, float32, b: RuntimeError: no compiler" in text
