@@ -17,6 +17,11 @@ from lua_lightning.models.network import pad_to_window
 MASK = -100.0
 
 
+def exactly(like: Tensor) -> torch.autocast:
+    """Return a context that leaves float32 as it is: under autocast too, latents are not rounded at the end."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def cut(images: Tensor, window: int) -> Tensor:
     """Return windows (B * windows, window**2, C) of (B, H, W, C)."""
     batch, height, width, channels = images.shape
@@ -137,7 +142,9 @@ class PlainHead(nn.Module):
         self.conv_last = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.conv_last(self.upsample(self.conv_before(features)))
+        features = self.upsample(self.conv_before(features))
+        with exactly(features):
+            return self.conv_last(features.float())
 
 
 class PlainSwinIR(nn.Module):
@@ -176,11 +183,12 @@ class PlainSwinIR(nn.Module):
         residual = self.heads[f"x{scale}"](features)[..., : height * scale, : width * scale].float()
         if self.config.skip == "none":
             return residual
-        base = F.interpolate(latents, scale_factor=scale, mode="bicubic", align_corners=False)
-        if self.config.skip == "linear":
-            skip: Any = self.skips[f"x{scale}"]
-            base = base + F.pixel_shuffle(skip["conv"](latents), scale)
-        return base + residual
+        with exactly(latents):
+            base = F.interpolate(latents, scale_factor=scale, mode="bicubic", align_corners=False)
+            if self.config.skip == "linear":
+                skip: Any = self.skips[f"x{scale}"]
+                base = base + F.pixel_shuffle(skip["conv"](latents), scale)
+            return base + residual
 
     @staticmethod
     def _norm(norm: nn.Module, features: Tensor) -> Tensor:

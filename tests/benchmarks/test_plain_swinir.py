@@ -37,6 +37,18 @@ def test_output_and_gradients_are_those_of_our_network(skip, scale):
             assert theirs[name].grad is None
 
 
+def test_both_round_the_same_under_autocast():
+    ours, plain = both(skip="linear")
+    latents = torch.randn(1, 4, 12, 8)
+    exact = ours(latents, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = [model(latents, 2) for model in (ours, plain)]
+    assert all(output.dtype == torch.float32 for output in rounded)
+    errors = [float((output - exact).abs().max()) for output in rounded]
+    assert 0 < errors[1] < 3 * errors[0]
+    assert errors[0] < 3 * errors[1]
+
+
 def test_what_it_cannot_do_is_refused():
     with pytest.raises(ValueError, match="without a bound"):
         PlainSwinIR(AdapterConfig(residual_bound=1.0, latent_range=((-1, 1),) * 16))
