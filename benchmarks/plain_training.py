@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.parts import PartTimes
+from benchmarks.plain_losses import PLAIN
 from lua_lightning.config import RunConfig
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pairs.dataset import StreamSampler
@@ -91,8 +92,7 @@ class PlainLoop:
                     pairs["pixel"] = window.trim(codec.decode(window.cut(prediction)), codec.downscale), target
             with self.times("losses"):
                 for name, values in found.items():
-                    term = TERMS[name]
-                    values.append(term.compute(*pairs[term.space], config.loss_options, scale))
+                    values.append(PLAIN[name](*pairs[TERMS[name].space], config.loss_options, scale))
         return {name: sum(values) / len(values) for name, values in found.items()}  # type: ignore[misc]
 
     @torch.no_grad()
