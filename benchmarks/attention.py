@@ -17,10 +17,10 @@ from rich.console import Console
 from torch import Tensor
 
 from baselines.measure import Spread
-from benchmarks.parts import seconds_of
+from benchmarks.parts import made_on, seconds_of
 from benchmarks.phases import write_results
 from lua_lightning.commands.command import Command, listing, run_command
-from lua_lightning.environment import best_device, run_info, use_tensor_cores
+from lua_lightning.environment import best_device, use_tensor_cores
 from lua_lightning.errors import UserError, first_line, unknown_name
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.models.adapter import SIZES, LatentUpscaler
@@ -258,9 +258,7 @@ def run(options: argparse.Namespace) -> None:
     for row in rows:
         if row.unavailable:
             console.print(f"{label(row)}: {row.unavailable}", highlight=False)
-    info = run_info()
-    where = {key: info[key] for key in ("commit", "device", "threads", "versions")}
-    write_results({**where, "tokens": tokens, "rows": [asdict(row) for row in rows]}, options.out)
+    write_results({**made_on(), "tokens": tokens, "rows": [asdict(row) for row in rows]}, options.out)
 
 
 COMMAND = Command(

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from baselines.clock import Clock, resident_mib
 from baselines.measure import Spread, apart
+from benchmarks.parts import made_on
 from benchmarks.phases import write_results
 from lua_lightning.commands.command import Command, listing, run_command
-from lua_lightning.environment import best_device, memory, run_info
+from lua_lightning.environment import best_device, memory
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.models.codec import CACHED, LatentCodec
@@ -183,9 +184,7 @@ def run(options: argparse.Namespace) -> None:
     console.print(table)
     for sentence in remarks(plain):
         console.print(sentence, highlight=False)
-    info = run_info()
-    where = {key: info[key] for key in ("commit", "device", "threads", "versions")}
-    write_results({**where, "rows": plain}, options.out)
+    write_results({**made_on(), "rows": plain}, options.out)
 
 
 COMMAND = Command(

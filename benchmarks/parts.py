@@ -3,16 +3,23 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from baselines.measure import Spread
+from lua_lightning.environment import run_info
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 SIDES = {"cpu": 2048, "cuda": 8192}  # of the matrices that the rate is measured with
 TRIES = 7
+
+
+def made_on() -> dict[str, Any]:
+    """Return what seconds depend on: commit, device, threads and versions."""
+    info = run_info()
+    return {key: info[key] for key in ("commit", "device", "threads", "versions")}
 
 
 def wait_for(device: str) -> None:

@@ -21,14 +21,14 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from baselines.measure import Spread
-from benchmarks.parts import PartTimes, matrix_rate, wait_for
+from benchmarks.parts import PartTimes, made_on, matrix_rate, wait_for
 from benchmarks.phases import write_results
 from benchmarks.plain_swinir import PlainSwinIR
 from benchmarks.plain_training import PlainLoop
 from benchmarks.train_table import print_card
 from lua_lightning.commands.command import Command, add_settings, listing, run_command
 from lua_lightning.config import RunConfig, load_config
-from lua_lightning.environment import best_device, run_info, use_tensor_cores
+from lua_lightning.environment import best_device, use_tensor_cores
 from lua_lightning.errors import UserError, unknown_name
 from lua_lightning.models.adapter import LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
@@ -291,9 +291,7 @@ def run(options: argparse.Namespace) -> None:
     rows, rates = measure_all(options.sizes, options.stages, options.rounds, options.overrides, loads)
     plain = json.loads(json.dumps([{**asdict(row), "images_per_second": row.images_per_second} for row in rows]))
     print_card(plain)
-    info = run_info()
-    where = {key: info[key] for key in ("commit", "device", "threads", "versions")}
-    write_results({**where, "matrix_flops_per_second": rates, "rows": plain}, options.out)
+    write_results({**made_on(), "matrix_flops_per_second": rates, "rows": plain}, options.out)
 
 
 COMMAND = Command(

@@ -21,11 +21,11 @@ from rich.console import Console
 
 from baselines.clock import ResidentPeak
 from baselines.measure import Spread, apart
-from benchmarks.parts import PartTimes, seconds_of, times_as_fast
+from benchmarks.parts import PartTimes, made_on, seconds_of, times_as_fast
 from benchmarks.phases import write_results
 from lua_lightning.commands.command import Command, run_command
 from lua_lightning.commands.upscale_files import FolderUpscaler, Job, upscale_file
-from lua_lightning.environment import best_device, memory, run_info
+from lua_lightning.environment import best_device, memory
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import markdown_table, plain_table
 from lua_lightning.images import write_image
@@ -147,8 +147,8 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
     """Return the sentences below the table."""
     folder, start = results["folder"], results["start"]
     said = [
-        f"A folder of {PICTURES} pictures of {FOLDER_SIDE} px takes 1/{folder['median']:.2f} of the time of its files "
-        f"one after the other ({folder['low']:.2f} to {folder['high']:.2f} times as fast).",
+        f"A folder of {PICTURES} pictures of {FOLDER_SIDE} px is enlarged {folder['median']:.2f} times as fast as its "
+        f"files one after the other ({folder['low']:.2f} to {folder['high']:.2f}).",
         f"`lua-lightning upscale` of a picture of 64 px takes {start['median']:.2f} s from start to end "
         f"({start['low']:.2f} to {start['high']:.2f}; the goal is {GOAL_START:.0f}).",
     ]
@@ -184,9 +184,7 @@ def run(options: argparse.Namespace) -> None:
         folder = Path(name)
         rows = measure_pictures(options.sides, options.scale, folder)
         together, start = measure_folder(folder, options.repeats), measure_start(folder, options.repeats)
-    info = run_info()
-    results = {key: info[key] for key in ("commit", "device", "threads", "versions")}
-    results |= {"folder": asdict(together), "start": asdict(start), "rows": [asdict(row) for row in rows]}
+    results = {**made_on(), "folder": asdict(together), "start": asdict(start), "rows": [asdict(row) for row in rows]}
     table = plain_table("from file to file, seconds", "picture", HEADS)
     for line in table_rows(results["rows"]):
         table.add_row(*line)
