@@ -86,6 +86,22 @@ bench-phases: setup ## seconds per phase and peak memory of every method at 512,
 bench-speed: setup ## the same on SDXL's true graph with random weights (a small one of the same graph without a GPU)
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
+.PHONY: bench-train
+bench-train: data ## our training steps against a plain PyTorch loop, in turns (ARGS="--sizes tiny --stages stage1")
+	@$(BIN)/python -m benchmarks.train_speed data.photos=$(PHOTOS) $(ARGS)
+
+.PHONY: bench-attention bench-decode bench-upscale
+bench-attention: setup ## ways to compute window attention, and how far each is from exact (ARGS=--flex)
+	@$(BIN)/python -m benchmarks.attention $(ARGS)
+bench-decode: setup ## time and peak memory of decoding 512 to 8192 px, whole and in tiles
+	@$(BIN)/python -m benchmarks.decode_speed $(ARGS)
+bench-upscale: setup ## the parts of enlarging a file, a folder, and starting up
+	@$(BIN)/python -m benchmarks.upscale_speed $(ARGS)
+
+.PHONY: bench-guard
+bench-guard: data ## fail where a ratio to a reference fell by more than 15 percent (ARGS=--update stores today's)
+	@$(BIN)/python -m benchmarks.guard $(ARGS)
+
 .PHONY: bench-cache
 bench-cache: data ## pairs per second of encoding a cache, and what bounds them (EXPERIMENT=stage1, ARGS="cache.workers=8 --pairs 256")
 	@$(BIN)/python -m benchmarks.cache_speed $(or $(EXPERIMENT),stage1) data.photos=$(PHOTOS) $(ARGS)
@@ -148,6 +164,10 @@ docs-settings: setup ## remake docs/settings.md from the settings' own explanati
 .PHONY: docs-ablations
 docs-ablations: setup ## remake the tables of docs/ablations.md from the sweeps that are finished here
 	@$(BIN)/python -m docs.ablation_tables
+
+.PHONY: docs-speed
+docs-speed: setup ## remake the tables of docs/speed.md from what was measured here
+	@$(BIN)/python -m docs.speed_tables
 
 .PHONY: comfyui-network
 comfyui-network: ## copy the inference network into the ComfyUI node pack, which needs no lua_lightning

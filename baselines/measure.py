@@ -3,12 +3,15 @@
 import multiprocessing
 import pickle
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from baselines.contract import Outcome, Start, World
 from baselines.registry import build_method
 from lua_lightning.errors import UserError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -67,35 +70,49 @@ def measure(
     return Measured(last, seconds, peaks)
 
 
-def _child(connection, arguments: tuple) -> None:
+def _child(connection, function: Callable, arguments: tuple) -> None:
     try:
-        result = measure(*arguments)
+        result = function(*arguments)
     except UserError as error:
-        result = str(error)
+        result = UserError(str(error))
     connection.send_bytes(pickle.dumps(result))  # not `send`: it would share tensors that end with this process
 
 
-def measure_apart(
-    name: str, world: World, start: Start, size: int, settings: list[str], repeats: int = 1, warmups: int = 0
-) -> Measured:
-    """Do as `measure` does in a process of its own, so that its memory is its own and a crash ends nothing else.
+def apart(what: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return `function(*arguments)` of a process of its own, so that its memory is its own and a crash ends it alone.
+
+    Args:
+        what: What errors call it.
+        function: One that a module defines.
+        arguments: Of the function; they and the result are pickled.
 
     Raises:
-        UserError: The method cannot run here, or its process died, as it does when the system is out of memory.
+        UserError: The function raised one, or its process died, as it does when the system is out of memory.
     """
-    names = world.generator_name, world.adapter_name
-    apart = World(*names, world.device, world.steps, world.offload)  # without what is loaded
-    ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=False)
-    arguments = (name, apart, start, size, settings, repeats, warmups)
-    process = multiprocessing.get_context("spawn").Process(target=_child, args=(theirs, arguments))
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(theirs, function, arguments))
     process.start()
     theirs.close()
     try:
         result = pickle.loads(ours.recv_bytes())
     except EOFError:
         process.join()
-        raise UserError(f"{name} at {size} px ended with exit code {process.exitcode}, perhaps out of memory") from None
+        raise UserError(f"{what} ended with exit code {process.exitcode}, perhaps out of memory") from None
     process.join()
-    if isinstance(result, str):
-        raise UserError(result)
+    if isinstance(result, UserError):
+        raise result
     return result
+
+
+def measure_apart(
+    name: str, world: World, start: Start, size: int, settings: list[str], repeats: int = 1, warmups: int = 0
+) -> Measured:
+    """Do as `measure` does in a process of its own; see `apart`.
+
+    Raises:
+        UserError: The method cannot run here, or its process died, as it does when the system is out of memory.
+    """
+    names = world.generator_name, world.adapter_name
+    alone = World(*names, world.device, world.steps, world.offload)  # without what is loaded
+    return apart(f"{name} at {size} px", measure, name, alone, start, size, settings, repeats, warmups)

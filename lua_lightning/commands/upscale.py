@@ -3,24 +3,20 @@
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lua_lightning.commands.choices import adapters, codecs
 from lua_lightning.commands.command import Command, listing
-from lua_lightning.commands.guard import settle_output, system_sentence
 from lua_lightning.commands.outputs import (
     check_writable,
     distinct_names,
     existing,
-    free_bytes,
     refuse_existing,
 )
+from lua_lightning.commands.upscale_files import FolderUpscaler, Job, tell, upscale_file
 from lua_lightning.commands.upscale_latents import SPACES, check_latents, upscale_latents_file
-from lua_lightning.errors import UserError, first_line
+from lua_lightning.errors import UserError
 from lua_lightning.pixel_upscalers import pixel_upscaler_names
 from lua_lightning.signals import resumable
 from lua_lightning.sizes import FITS, Target, fitted, target
@@ -31,22 +27,11 @@ if TYPE_CHECKING:
 
 SMALLEST_TILE, LARGEST_TILE = 256, 16_384
 RUNTIMES = ("torch", "onnx")
-MOST_BYTES = 4  # of a stored pixel
 ADAPTER = "lua"  # the method that is no pixel upscaler
 HINT = (
     "An adapter is made for latents. A photograph loses detail in the autoencoder before it is enlarged: "
     "`--method bicubic` or `--method dat-light` enlarge its pixels instead."
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to enlarge."""
-
-    source: Path
-    """Where it is."""
-    output: Path
-    """Where its enlargement belongs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,40 +157,6 @@ def check(options: argparse.Namespace, work: list[Job], wanted: Target) -> list[
     return work
 
 
-def upscale_file(way: "Way", source: Path, output: Path, wanted: Target) -> str:
-    """Enlarge one file and return a line that says what was made and how long it took.
-
-    Raises:
-        UserError: The file cannot be used, or memory or disk have no room for its enlargement.
-    """
-    from lua_lightning.environment import memory
-    from lua_lightning.images import write_image
-    from lua_lightning.pictures import UnusableImage, picture_size, read_picture, writer_of
-
-    width, height = picture_size(source)
-    plan = way.plan(width, height, wanted, what=str(source))
-    for kind, needed, free in (
-        ("memory", way.memory_needed(width, height, plan), memory()[0]),
-        ("disk space", plan.size[0] * plan.size[1] * MOST_BYTES, free_bytes(output)),
-    ):
-        if needed > free:
-            sizes = f"about {needed / 2**30:.1f} GiB of {kind}, and {free / 2**30:.1f} GiB are free"
-            raise UnusableImage(source, f"is too large: {_size(plan.enlarged)} pixels may need {sizes}")
-    picture = read_picture(source)
-    started = time.perf_counter()
-    remark = ""
-    if picture.alpha is not None and not writer_of(output).holds_alpha:
-        picture, remark = type(picture)(picture.on_white()), "; its transparency was put on white, for JPEG holds none"
-    image, loss = way.enlarge(picture, plan)
-    seconds = time.perf_counter() - started
-    write_image(output, image)
-    return f"{output}: {width}x{height} -> {_size(plan.size)} in {seconds:.1f} s{loss}{remark}"
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def run(options: argparse.Namespace) -> int:
     """Enlarge every file; the status is 1 when a file of a folder could not be used."""
     wanted = wanted_by(options)
@@ -222,11 +173,11 @@ def run(options: argparse.Namespace) -> int:
         return 0
     way = load_way(options)
     if not options.input.is_dir():
-        tell(upscale_file(way, options.input, options.output, wanted))
+        tell(upscale_file(way, work[0], wanted))
         hint(options)
         return 0
     with resumable("what is made stays; the same command with --skip-existing goes on"):
-        skipped = _upscale_all(lambda job: upscale_file(way, job.source, job.output, wanted), work, options)
+        skipped = FolderUpscaler(way, wanted, options.overwrite).run(work)
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     if len(skipped) == len(work):
@@ -265,32 +216,6 @@ def load_way(options: argparse.Namespace) -> "Way":
     adapter, codec = load_pair(source, options.codec, None, checked_device(options.device), options.sharpness)
     tile_in_latents(codec, options.tile, "--tile")
     return LatentWay(adapter, codec, options.tile, tell_loss=True)
-
-
-def _upscale_all(make: Callable[[Job], str], work: list[Job], options: argparse.Namespace) -> list[str]:
-    """Enlarge file by file and return what could not be, each with its reason; one file never stops the others."""
-    from rich.console import Console
-    from rich.progress import track
-
-    skipped = []
-    for job in track(work, "upscaling", console=Console(stderr=True), disable=len(work) == 1):
-        try:
-            if not options.overwrite:
-                refuse_existing([job.output], "it was made meanwhile, and stays")
-            tell(make(job))
-        except UserError as error:
-            skipped.append(str(error))
-        except Exception as error:  # whatever one picture does, the others' turn comes
-            skipped.append(f"{job.source}: {system_sentence(error) or first_line(error)}")
-    return skipped
-
-
-def tell(line: str) -> None:
-    """Print a line now; where nobody reads it any more, the work goes on in silence."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        settle_output()
 
 
 COMMAND = Command(

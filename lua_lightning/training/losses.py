@@ -39,8 +39,7 @@ def fft_magnitude(prediction: Tensor, target: Tensor, norm: str = "ortho", reduc
         norm: Of `torch.fft.fft2`: "ortho", "backward" (none) or "forward" (1 / HW).
         reduction: "mean" over all elements, or "sum" over frequencies and channels with the mean over items.
     """
-    ours, theirs = (_magnitude(images, norm) for images in (prediction, target))
-    return reduce((ours - theirs).abs(), reduction)
+    return _spectral(prediction, target, norm, reduction)
 
 
 def downsample_l1(prediction: Tensor, target: Tensor, factor: int) -> Tensor:
@@ -112,9 +111,8 @@ def eagle(
     with torch.autocast(prediction.device.type, enabled=False):
         ours, theirs = (gradient_variances(images.float()) for images in (prediction, target))
         weights = eagle_filter(ours.shape[-2], ours.shape[-1], cutoff, high_pass, ours.device)
-        difference = (_magnitude(ours, norm) - _magnitude(theirs, norm)).abs() * weights
         # Two maps, x and y, stand where channels do: a sum over them either way.
-        return reduce(difference, reduction) * (2 if reduction == "mean" else 1)
+        return _spectral(ours, theirs, norm, reduction, weights) * (2 if reduction == "mean" else 1)
 
 
 def gradient_variances(images: Tensor) -> Tensor:
@@ -159,14 +157,29 @@ def _feature_distance(device: torch.device) -> nn.Module:
     return effnet_distance().to(device).network
 
 
-def _magnitude(images: Tensor, norm: str) -> Tensor:
-    with torch.autocast(images.device.type, enabled=False):
-        return torch.fft.fft2(images.float(), norm=norm).abs()
+def _spectral(prediction: Tensor, target: Tensor, norm: str, reduction: str, weights: Tensor | None = None) -> Tensor:
+    """Return the absolute difference of the magnitudes of both Fourier transforms, (N, C, H, W), reduced to a scalar.
 
+    Of a real image's transform each column but the first, and the middle one of an even width, has a mirror image of
+    the same magnitude, which is not computed but counted twice.
 
-def reduce(values: Tensor, reduction: str) -> Tensor:
-    """Return the mean of (N, ...) over everything, or the sum over all but N averaged over N; a scalar."""
-    return values.mean() if reduction == "mean" else values.sum() / values.shape[0]
+    Args:
+        prediction: (N, C, H, W).
+        target: Same shape.
+        norm: As `torch.fft.fft2` calls it.
+        reduction: "mean" over all elements, or "sum" over all but N with the mean over N.
+        weights: Of the frequencies (H, W), the same for a frequency and its mirror image.
+    """
+    with torch.autocast(prediction.device.type, enabled=False):
+        ours, theirs = (torch.fft.rfft2(images.float(), norm=norm).abs() for images in (prediction, target))
+        columns = torch.full((ours.shape[-1],), 2.0, device=ours.device)
+        columns[0] = 1.0
+        if prediction.shape[-1] % 2 == 0:
+            columns[-1] = 1.0
+        if weights is not None:
+            columns = weights[:, : len(columns)] * columns
+        total = ((ours - theirs).abs() * columns).sum()
+    return total / (prediction.numel() if reduction == "mean" else len(prediction))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lua_lightning.cli import main
 from lua_lightning.commands import upscale as command
+from lua_lightning.commands import upscale_files as files
 from lua_lightning.commands.outputs import distinct_names, free_name
 from lua_lightning.images import to_tensor, to_uint8
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
@@ -249,14 +250,14 @@ def test_a_batch_goes_on_whatever_one_file_does(tmp_path, upscale, capsys, monke
     (folder / "cut.png").write_bytes((folder / "ok.png").read_bytes()[:60])
     (folder / "nowhere.png").symlink_to("gone.png")
     os.mkfifo(folder / "pipe.png")
-    real = command.upscale_file
+    real = files.enlarge
 
-    def upscale_file(way, source, *rest):
-        if source.name == "zz.png":
+    def enlarge(way, job, *rest):
+        if job.source.name == "zz.png":
             raise ZeroDivisionError("of a decoder")
-        return real(way, source, *rest)
+        return real(way, job, *rest)
 
-    monkeypatch.setattr(command, "upscale_file", upscale_file)
+    monkeypatch.setattr(files, "enlarge", enlarge)
     assert upscale(folder, "-o", tmp_path / "out") == 1
     assert len(contents(tmp_path / "out")) == 3
     skipped = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped: ")]
@@ -274,7 +275,7 @@ def test_a_picture_without_room_is_left_out_with_its_reason(tmp_path, upscale, k
     if kind == "memory":
         monkeypatch.setattr("lua_lightning.environment.memory", lambda: (room, 2**40))
     else:
-        monkeypatch.setattr(command, "free_bytes", lambda path: room)
+        monkeypatch.setattr(files, "free_bytes", lambda path: room)
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
     assert set(contents(tmp_path / "out")) == {"small_x2.png"}
     error = capsys.readouterr().err
@@ -297,7 +298,7 @@ def test_a_reader_that_leaves_does_not_stop_the_work(tmp_path, adapter_folder, c
 def test_a_signal_ends_a_folder_and_says_how_to_go_on(tmp_path, upscale, monkeypatch, capsys, number, word):
     picture(tmp_path / "in" / "a.png")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
-    monkeypatch.setattr(command, "upscale_file", lambda *arguments: signal.raise_signal(number))
+    monkeypatch.setattr(files, "enlarge", lambda *arguments: signal.raise_signal(number))
     try:
         assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 128 + number
     finally:

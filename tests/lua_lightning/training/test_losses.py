@@ -208,3 +208,16 @@ def test_terms_of_weight_zero_are_not_computed():
 def test_unknown_terms_name_the_near_match():
     with pytest.raises(UserError, match="did you mean 'latent_fft'"):
         check_weights({"latent_ftf": 1.0})
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 7), (1, 2, 5, 8), (1, 1, 4, 2), (2, 1, 3, 1)])
+def test_the_half_spectrum_stands_for_the_whole_one(shape):
+    prediction, target = pair(shape)
+    ours, whole = (prediction.clone().requires_grad_() for _ in range(2))
+    half = fft_magnitude(ours, target)
+    magnitudes = [torch.fft.fft2(images, norm="ortho").abs() for images in (whole, target)]
+    full = (magnitudes[0] - magnitudes[1]).abs().mean()
+    torch.testing.assert_close(half, full)
+    for value in (half, full):
+        value.backward()
+    torch.testing.assert_close(ours.grad, whole.grad, rtol=1e-4, atol=1e-6)
