@@ -179,7 +179,7 @@ doctor: setup ## say what is here and what is missing
 	@$(RUN) doctor
 
 # Each part goes on where it was stopped; what is finished is not trained again. `rm -r runs/zoo` begins anew.
-ZOO := $(BIN)/python -m lua_lightning.zoo
+ZOO := $(RUN) zoo
 
 .PHONY: zoo
 ifdef MINUTES

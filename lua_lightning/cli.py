@@ -21,6 +21,7 @@ from lua_lightning.commands import (
     train_codec,
     train_generator,
     upscale,
+    zoo,
 )
 from lua_lightning.commands.command import Command, CommandLine
 from lua_lightning.errors import UserError, first_line
@@ -38,6 +39,7 @@ COMMANDS = (
     export.COMMAND,
     train_codec.COMMAND,
     train_generator.COMMAND,
+    zoo.COMMAND,
     sync.COMMAND,
     demo.COMMAND,
     doctor.COMMAND,

@@ -1,14 +1,9 @@
-"""Put the adapter that a finished run, or chain of stages, has trained into the zoo.
-
-Command: python -m lua_lightning.zoo runs/zoo/lua-tiny-d64
-"""
+"""`lua-lightning zoo`: put the adapter that a finished run, or chain of stages, has trained into the zoo."""
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from lua_lightning.commands.command import Command, run_command
+from lua_lightning.commands.command import Command
 from lua_lightning.errors import UserError
 from lua_lightning.zoo import ZOO
 
@@ -16,7 +11,7 @@ CRISP = "stage4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `python -m lua_lightning.zoo`."""
+    """Add the arguments of `lua-lightning zoo`."""
     parser.add_argument("run", type=Path, help="folder of a finished run or chain")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="folder that holds the zoo")
 
@@ -51,16 +46,7 @@ def run(options: argparse.Namespace) -> None:
 COMMAND = Command(
     "zoo",
     "Put the adapter that a finished run or chain has trained into the zoo.",
-    "python -m lua_lightning.zoo runs/zoo/lua-tiny-d64",
+    "lua-lightning zoo runs/zoo/lua-tiny-d64",
     add_arguments,
     run,
 )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `python -m lua_lightning.zoo` and return the exit status."""
-    return run_command(COMMAND, "python -m lua_lightning.zoo", arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
