@@ -35,6 +35,7 @@ def test_every_task_has_a_command():
     assert set(NAMES) == {
         "upscale", "train", "chain", "sweep", "search", "cache", "evaluate", "compare", "train-codec",
         "train-generator", "sync", "demo", "doctor", "generate", "export", "crisp", "table", "vote", "votes",
+        "zoo",
     }  # fmt: skip
 
 
