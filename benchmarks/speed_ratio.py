@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
 import lua_lightning
 from lua_lightning.commands.command import Command, run_command
 from lua_lightning.environment import best_device
 from lua_lightning.errors import UserError
 from lua_lightning.evaluation.tables import plain_table
+from lua_lightning.files import write_tensors
 from lua_lightning.models.adapter import SIZES, AdapterConfig, LatentUpscaler
 
 ROOT = Path(lua_lightning.__file__).parents[1]
@@ -113,7 +113,7 @@ def compare(size: str, commit: str, sides: Sequence[int], scale: int, repeats: i
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source_of(commit, folder / "before")
-        save_file({name: weight.contiguous() for name, weight in adapter.named_parameters()}, folder / "weights")
+        write_tensors(folder / "weights", {name: weight.detach() for name, weight in adapter.named_parameters()})
         before = Version(folder / "before", size, folder / "weights", device, folder / "one")
         now = Version(ROOT, size, folder / "weights", device, folder / "two")
         try:

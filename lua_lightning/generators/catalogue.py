@@ -157,7 +157,7 @@ def find_generator(name: str) -> GeneratorFacts:
 def _of_folder(folder: Path) -> GeneratorFacts:
     """Return the facts of a pipeline's folder, as `of_class` knows them."""
     try:
-        kind = read_json(folder / INDEX, keys={"_class_name": str})["_class_name"]
+        kind = read_json(folder / INDEX).get("_class_name")
     except UserError as error:
         raise UserError(
             f"{folder} has no readable {INDEX}: it is not a generator in diffusers' pipeline format"

@@ -27,7 +27,7 @@ def free_port() -> int:
 def test_its_function_gives_both_enlargements():
     (bicubic, ours), facts = enlarge(Image.fromarray(PIXELS), "lua-tiny-d16", 1.5, "cpu")
     assert bicubic == Image.fromarray(PIXELS).resize((96, 60), Image.Resampling.BICUBIC)
-    assert ours == upscale_image(PIXELS, 1.5, device="cpu")
+    assert ours == upscale_image(PIXELS, 1.5, adapter="lua-tiny-d16", device="cpu")
     assert facts.startswith("64x40 -> 96x60; tiny-d16 alone keeps")
     with pytest.raises(UserError, match="no picture"):
         enlarge(None, "lua-tiny-d16", 2, "cpu")

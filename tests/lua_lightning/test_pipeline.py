@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lua_lightning.errors import UserError
+from lua_lightning.export.layouts import unpacked
 from lua_lightning.generators.codec_vae import CodecAutoencoder
-from lua_lightning.generators.generator import unpack
 from lua_lightning.models.adapter import AdapterConfig, LatentUpscaler
 from lua_lightning.models.codec import LatentCodec
 from lua_lightning.pipeline import UpscaledPipeline, upscale_latents
@@ -29,7 +29,7 @@ def test_it_returns_what_the_pipeline_returns_larger(name, space):
 
     base = pipe(**settings, generator=seed(), output_type="latent").images
     if "Flux" in name:
-        base = unpack(base, 8, 12)
+        base = unpacked(base, 64, 96, 8)
     codec = LatentCodec.of(pipe.vae, name)
     with torch.no_grad():
         expected = codec.decode(upscale_latents(model, codec, base, 2))

@@ -275,7 +275,15 @@ def test_any_number_of_processes_scores_every_held_out_crop(crops, processes):
 def big_cache(folder, shards, each):
     """Return a cache whose manifest lists `shards` shards, without any file."""
     entries = [{"file": f"train-{number:05d}.safetensors", "split": "train", "pairs": each} for number in range(shards)]
-    manifest = {"shards": entries, "settings": {"crop_px": 64, "train_pixels": False}, "codec": {"downscale": 8}}
+    settings = {"crop_px": 64, "train_pixels": False}
+    manifest = {
+        "fingerprint": "",
+        "photos": [],
+        "statistics": {},
+        "shards": entries,
+        "settings": settings,
+        "codec": {"downscale": 8},
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return pairs.PairCache(folder)
 
