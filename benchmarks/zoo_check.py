@@ -88,6 +88,7 @@ def gains(adapter: str, crops: Sequence[CropScores]) -> Iterator[Gain]:
             end: np.array([crop.values[f"{scale}/{PSNR.keys[0]}{end}"] for crop in crops])
             for end in ("", *(f"{ROWS[row].suffix}" for row in (PIXEL_BICUBIC, PHOTO_BICUBIC, CEILING)))
         }
+        ours, bicubic, photo_bicubic, round_trip = (float(values.mean()) for values in psnr.values())
         differences = [
             CropScores(crop.sample, crop.photo, {f"{scale}/gain": float(gain)})
             for crop, gain in zip(crops, psnr[""] - psnr[RIVAL], strict=True)
@@ -99,7 +100,10 @@ def gains(adapter: str, crops: Sequence[CropScores]) -> Iterator[Gain]:
             adapter,
             int(scale.removeprefix("x")),
             len(by_photo),
-            *(float(values.mean()) for values in psnr.values()),
+            ours,
+            bicubic,
+            photo_bicubic,
+            round_trip,
             intervals(differences)[f"{scale}/gain"],
             float(np.mean([np.mean(values) > 0 for values in by_photo.values()])),
             _perceptual_ratio(scale, [crop.values for crop in crops]),

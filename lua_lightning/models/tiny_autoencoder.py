@@ -65,8 +65,8 @@ class Block(nn.Module):
 class Squeeze(nn.Tanh):
     """Bound latents smoothly to (-3, 3)."""
 
-    def forward(self, latents: Tensor) -> Tensor:
-        return torch.tanh(latents / CLAMP) * CLAMP
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input / CLAMP) * CLAMP
 
 
 def _encoder(config: TinyAutoencoderConfig) -> nn.Sequential:
