@@ -125,3 +125,8 @@ def settings(tmp_path, photo_folder, codec_folder, cache_config, monkeypatch) ->
         f"data.photos={photo_folder}",
         *(f"cache.{name}={value}" for name, value in cache.items() if value is not None),
     ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest, so that no process has it alone at the end."""
+    items.sort(key=lambda item: item.path.name != "test_ddp.py")
