@@ -178,7 +178,8 @@ comfyui-network: ## copy the inference network into the ComfyUI node pack, which
 doctor: setup ## say what is here and what is missing
 	@$(RUN) doctor
 
-# Each part goes on where it was stopped; what is finished is not trained again. `rm -r runs/zoo` begins anew.
+# Adapters, rivals and the generator go on where they were stopped; the autoencoders take minutes and begin anew.
+# Adapters that are finished are not trained again: `rm -r runs/zoo` makes them anew.
 ZOO := $(RUN) zoo
 
 .PHONY: zoo

@@ -18,15 +18,6 @@ from lua_lightning.evaluation.features import (
 
 
 @pytest.fixture
-def files(tmp_path):
-    draw = np.random.default_rng(0)
-    paths = tuple(tmp_path / f"{index}.png" for index in range(3))
-    for path in paths:
-        Image.fromarray(draw.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
-    return paths
-
-
-@pytest.fixture
 def means():
     """A network whose features are the mean colours."""
     return FeatureNetwork("means", 16, lambda images: images.mean((2, 3)), "0" * 64)

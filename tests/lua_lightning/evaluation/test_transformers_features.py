@@ -20,15 +20,6 @@ def small_ones(monkeypatch):
     monkeypatch.setattr(module, "CLIP", {"hidden_size": 32, "patch_size": 14, "image_size": 56})
 
 
-@pytest.fixture
-def files(tmp_path):
-    draw = np.random.default_rng(0)
-    paths = tuple(tmp_path / f"{index}.png" for index in range(3))
-    for path in paths:
-        Image.fromarray(draw.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
-    return paths
-
-
 def prepared(files, side, mean, deviation):
     resize = make_resizer("PIL", False, "bicubic", (side, side))
     images = np.stack([resize(np.asarray(Image.open(path))) for path in files]) / 255

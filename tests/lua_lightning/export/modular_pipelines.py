@@ -5,16 +5,15 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import (
-    AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     Flux2AutoBlocks,
     FluxAutoBlocks,
     QwenImageAutoBlocks,
-    QwenImageTransformer2DModel,
     StableDiffusionXLAutoBlocks,
 )
 from torch import Tensor
 
+from tests.lua_lightning.generators.more_pipelines import qwen_image_parts
 from tests.lua_lightning.generators.pipelines import pipeline
 from tests.lua_lightning.models.autoencoders import build
 
@@ -83,25 +82,7 @@ def flux3() -> tuple[Any, dict[str, Any], dict[str, Any]]:
 
 
 def qwen_image() -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    torch.manual_seed(0)
-    transformer = QwenImageTransformer2DModel(
-        in_channels=16,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        axes_dims_rope=(4, 6, 6),
-    )
-    vae = AutoencoderKLQwenImage(
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[1.0, 2.0, 0.5, 1.5],
-    )
+    transformer, vae = qwen_image_parts()
     mask = torch.ones(1, 7, dtype=torch.long)
     arguments = {
         "prompt_embeds": noise(1, 7, 16),

@@ -67,8 +67,8 @@ def klein() -> Any:
     return ready(pipe)
 
 
-def qwen() -> Any:
-    """Return a Qwen-Image pipeline: packed latents, an autoencoder of films, and a guidance of its own name."""
+def qwen_image_parts() -> tuple[QwenImageTransformer2DModel, AutoencoderKLQwenImage]:
+    """Return Qwen-Image's transformer and its autoencoder of films."""
     torch.manual_seed(0)
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
@@ -88,6 +88,12 @@ def qwen() -> Any:
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[1.0, 2.0, 0.5, 1.5],
     )
+    return transformer, vae
+
+
+def qwen() -> Any:
+    """Return a Qwen-Image pipeline: packed latents, an autoencoder of films, and a guidance of its own name."""
+    transformer, vae = qwen_image_parts()
     pipe = QwenImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae,
